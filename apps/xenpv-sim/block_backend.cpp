@@ -66,6 +66,7 @@ result<sim::disk_spec> parse_served_disk(std::string_view text) {
   auto disk = sim::parse_disk_spec(text);
   if (!disk) return disk;
   if (!disk->path.empty()) disk->path = std::filesystem::absolute(disk->path);
+  if (disk->server != sim::disk_server::simulator) return disk;
   blkback::nodes nodes = {{"params", disk->path}};
   for (auto& [name, value] : sim::disk_nodes("", *disk))
     nodes["xenpv/" + name] = std::move(value);
@@ -87,6 +88,17 @@ pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode 
   if (got == 1) return child;
   end_block_backend(child);
   throw failure(errc::lost_connection, "start the block backend");
+}
+
+std::optional<pid_t> start_backends(const std::filesystem::path& host_directory,
+                                    std::span<const sim::disk_spec> disks, log_mode mode) {
+  const auto is_own = [](const sim::disk_spec& disk) {
+    return disk.server == sim::disk_server::simulator;
+  };
+  // First, because no process would have to be ended after a failure.
+  sim::await_backends(host_directory);
+  if (std::none_of(disks.begin(), disks.end(), is_own)) return std::nullopt;
+  return start_block_backend(host_directory, mode);
 }
 
 void end_block_backend(pid_t process) noexcept {

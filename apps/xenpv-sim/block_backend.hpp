@@ -6,6 +6,8 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -18,7 +20,8 @@ namespace xenpv::sim_app {
 inline constexpr std::string_view serve_disks_argument = "serve-disks";
 
 /// Parses like sim::parse_disk_spec(), then applies the backend's own checks: the faults must be
-/// valid, and this kind of backend must support the requested features.
+/// valid, and this kind of backend must support the requested features. The checks do not apply to
+/// the disk of an external backend.
 [[nodiscard]] result<sim::disk_spec> parse_served_disk(std::string_view text);
 
 enum class log_mode {
@@ -30,6 +33,12 @@ enum class log_mode {
 /// existing disk. Forks, so call it before any thread starts. Throws `failure` if the backend fails
 /// to start; the backend has then logged the reason to stderr.
 [[nodiscard]] pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode mode);
+/// Starts the backend if one of the disks needs it, and waits until the external backends, which
+/// the host has started, have announced their disks. Returns the backend's pid, or nullopt if no
+/// disk needs it. Throws `failure` like start_block_backend() and sim::await_backends().
+[[nodiscard]] std::optional<pid_t> start_backends(const std::filesystem::path& host_directory,
+                                                  std::span<const sim::disk_spec> disks,
+                                                  log_mode mode);
 /// Kills the backend and reaps it.
 void end_block_backend(pid_t process) noexcept;
 

@@ -1,5 +1,6 @@
-// Toolstack operations on a guest's existing disk. As with xl, each operation writes a few xenstore
-// nodes in domain 0; the block backend watches these nodes and performs the operation.
+// Toolstack operations on a guest's existing disk. Each operation writes a few xenstore nodes in
+// domain 0, as xl does; the block backend watches these nodes and performs the operation. The host
+// restarts external backends, and QEMU's monitor resizes QEMU's disks.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -9,11 +10,14 @@
 #include <functional>
 #include <ostream>
 
+#include "base/parse.hpp"
 #include "blkback/disk_fault.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
 #include "sim/admin_service.hpp"
+#include "sim/backend_program.hpp"
 #include "sim/disk_spec.hpp"
+#include "sim/qmp.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/wire/xenbus.hpp"
 #include "xenpv/xen/store.hpp"
@@ -61,6 +65,11 @@ class disk_nodes {
   }
   [[nodiscard]] std::optional<std::string> read(const std::string& node) const {
     return store_.read_if_exists(backend_ + "/" + node);
+  }
+  /// Returns "qemu-real" or "exec"; empty for a disk of the simulator's own backend.
+  [[nodiscard]] std::string external_backend() const {
+    auto name = read("xenpv/backend").value_or("");
+    return wire::is_external_backend(name) ? name : "";
   }
   [[nodiscard]] std::string states() const {
     const auto name = [&](const std::string& path) {
@@ -112,13 +121,37 @@ class disk_nodes {
   std::string backend_;
 };
 
+[[noreturn]] void refuse(std::string_view operation, std::string_view backend) {
+  throw failure(errc::invalid_argument, fmt::format("{} the disk", operation),
+                fmt::format("backend={} does not support it", backend));
+}
+
+void require_multiple_of(std::uint64_t sector) {
+  const auto size = disk_arguments().size;
+  if (size == 0 || size % sector != 0)
+    throw failure(errc::invalid_argument, fmt::format("size of {} bytes", size),
+                  fmt::format("expected a multiple of {}", sector));
+}
+
+cli::exit_code resize_with_qemu(disk_nodes& disk) {
+  const auto sector =
+      parse_unsigned(disk.read("sector-size").value_or("512"), "sector-size", 512, 4096).value();
+  require_multiple_of(sector);
+  const auto socket = sim::qmp_socket(disk_arguments().directory, disk_arguments().domain);
+  sim::resize_qemu_disk(socket, disk.read("dev").value_or(""), disk_arguments().size);
+  const auto sectors = fmt::format("{}", disk_arguments().size / sector);
+  disk.await("sectors", "resize", [&](const auto& value) { return value == sectors; });
+  return cli::exit_code::ok;
+}
+
 cli::exit_code resize() {
   disk_nodes disk;
+  const auto external = disk.external_backend();
+  if (external == wire::qemu_backend) return resize_with_qemu(disk);
+  if (!external.empty()) refuse("resize", external);
   const auto size = fmt::format("{}", disk_arguments().size);
-  const auto sector = parse_unsigned(disk.read("xenpv/sector-size").value_or("512"), "sector-size");
-  if (disk_arguments().size == 0 || disk_arguments().size % sector.value() != 0)
-    throw failure(errc::invalid_argument, fmt::format("size of {} bytes", size),
-                  fmt::format("expected a multiple of {}", sector.value()));
+  require_multiple_of(
+      parse_unsigned(disk.read("xenpv/sector-size").value_or("512"), "sector-size").value());
   disk.write("xenpv/size", size);
   disk.await("xenpv/applied-size", "resize", [&](const auto& value) { return value == size; });
   return cli::exit_code::ok;
@@ -132,8 +165,13 @@ cli::exit_code unplug() {
   return cli::exit_code::ok;
 }
 
-cli::exit_code command(const std::string& text) {
+cli::exit_code restart(const std::string& text) {
   disk_nodes disk;
+  if (!disk.external_backend().empty()) {
+    sim::restart_backend(disk_arguments().directory, disk_arguments().domain,
+                         disk_arguments().device);
+    return cli::exit_code::ok;
+  }
   disk.write("xenpv/command", text);
   disk.await("xenpv/command", text, [](const auto& value) { return !value; });
   return cli::exit_code::ok;
@@ -141,6 +179,8 @@ cli::exit_code command(const std::string& text) {
 
 cli::exit_code fault() {
   disk_nodes disk;
+  if (const auto external = disk.external_backend(); !external.empty())
+    refuse("inject faults into", external);
   const auto text = fmt::format("{}", fmt::join(disk_arguments().faults, " "));
   disk.write("xenpv/fault", text);
   disk.await("xenpv/applied-fault", "fault", [&](const auto& value) { return value == text; });
@@ -170,6 +210,9 @@ void add_disk(cli::app& app) {
               cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
   auto& resize_command = disk.add_command("resize", "change the disk's size and notify the guest");
   with_disk(resize_command)
+      .describe(
+          "QEMU (backend=qemu-real) resizes the file, too. A command (backend=exec:COMMAND) cannot "
+          "be asked to resize its disk.")
       .argument("SIZE", disk_arguments().size, "new size", parse_size)
       .action([](std::ostream&) { return resize(); });
   auto& unplug_command =
@@ -181,7 +224,12 @@ void add_disk(cli::app& app) {
           "Simulates a crash of the backend domain: ports are closed and pages unmapped without "
           "notice, and requests in flight are never answered. The backend then starts again in "
           "InitWait. Written data is preserved.")
-      .action([](std::ostream&) { return command("restart"); });
+      .describe(
+          "An external backend (backend=qemu-real or backend=exec:COMMAND) is killed (SIGKILL, "
+          "with its process group). When the frontend has left its ring, or after 3 seconds, the "
+          "backend is started again. One QEMU serves all qemu-real disks of a guest, so all of "
+          "them are restarted.")
+      .action([](std::ostream&) { return restart("restart"); });
   auto& power_cut_command =
       disk.add_command("power-cut", "restart the disk's backend and lose unflushed writes");
   with_disk(power_cut_command)
@@ -191,7 +239,7 @@ void add_disk(cli::app& app) {
       .option("--seed N", disk_arguments().seed, "seed of the random choice",
               cli::whole_number<std::uint64_t>(0, ~std::uint64_t{0}), {.by_default = "0"})
       .action([](std::ostream&) {
-        return command(fmt::format("power-cut {}", disk_arguments().seed));
+        return restart(fmt::format("power-cut {}", disk_arguments().seed));
       });
   auto& fault_command = disk.add_command("fault", "inject faults into the disk's backend");
   with_disk(fault_command)

@@ -63,9 +63,8 @@ void add_start(cli::app& app) {
     auto options = to_options(host_arguments().host);
     options.directory = std::filesystem::absolute(host_arguments().directory);
     sim::host_process::start_daemon(options);
-    if (options.disks.empty()) return cli::exit_code::ok;
     try {
-      (void)start_block_backend(options.directory, log_mode::silent);
+      (void)start_backends(options.directory, options.disks, log_mode::silent);
     } catch (...) {
       sim::stop_host(options.directory);
       throw;

@@ -2,6 +2,7 @@
 
 #include "block_backend.hpp"
 #include "cli/value.hpp"
+#include "sim/backend_program.hpp"
 
 namespace xenpv::sim_app {
 
@@ -17,7 +18,7 @@ void add_host_options(cli::command& command, host_settings& settings) {
           "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
           "[,sector=4096][,backend=" +
               wire::join_names(wire::backend_kinds, "|", "|") +
-              "][,queues=N][,order=N]"
+              "|qemu-real|exec:COMMAND][,type=TYPE][,queues=N][,order=N]"
               "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard][,volatile][,vdi]"
               "[,fault=WORD...]; for WORD see `disk fault`",
           parse_served_disk)
@@ -31,6 +32,9 @@ void add_host_options(cli::command& command, host_settings& settings) {
       .option("--grant-limit PAGES", settings.options.grant_limit,
               "page limit of xen-gntalloc in each domain",
               cli::whole_number<std::uint32_t>(0, 1U << 16), {.by_default = "1024"})
+      .flag("--guest-hypercalls", settings.options.guest_hypercalls,
+            "let guests make hypercalls through privcmd, as on kernels without XSA-482 or with "
+            "xen_privcmd.unrestricted=1; domain 0 always may")
       .option("--max-event-channels N", settings.options.max_channels,
               "highest event channel port of each domain (max_event_channels in xl.cfg)",
               cli::whole_number<std::uint32_t>(1, sim::max_ports - 1), {.by_default = "1023"});
@@ -40,6 +44,8 @@ sim::host_options to_options(const host_settings& settings) {
   auto options = settings.options;
   for (const auto& spec : settings.faults)
     sim::parse_fault(spec, options.faults).value();
+  sim::check_disks(options.disks).value();
+  sim::require_backends(options.disks);
   return options;
 }
 

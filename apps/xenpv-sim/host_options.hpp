@@ -19,7 +19,8 @@ struct host_settings {
 /// Adds --domains, --cpus, --disk, --fault, --xen, --grant-limit and --max-event-channels.
 void add_host_options(cli::command& command, host_settings& settings);
 
-/// Converts the option values. Throws a `failure` that names the invalid option.
+/// Converts the option values. Throws a `failure` that names the invalid option, or the program or
+/// file that an external backend needs and that is missing.
 [[nodiscard]] sim::host_options to_options(const host_settings& settings);
 
 }  // namespace xenpv::sim_app

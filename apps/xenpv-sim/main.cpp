@@ -23,17 +23,48 @@ int main(int argc, char** argv) {
           "caused by closing a stale handle. It can also inject faults (--fault).")
       .describe(
           "A process of domain 0 serves the disks (--disk). It emulates the limits and behaviour "
-          "of Linux blkback, QEMU, tapdisk or FreeBSD, as selected by backend=KIND.")
+          "of the real backend that backend= selects.")
+      .describe(
+          "backend=qemu-real uses QEMU's own block backend instead, as a process of domain 0 for "
+          "each guest. It needs file=PATH and Debian's package qemu-system-xen. The toolstack "
+          "writes the same nodes as libxl does for QEMU.")
+      .describe(
+          "backend=exec:COMMAND runs COMMAND (a shell command without commas) in domain 0 for each "
+          "disk of each guest: a backend of your own. It must serve the device whose directory "
+          "XENPV_SIM_BACKEND names, starting with the state InitWait; see ENVIRONMENT. type=TYPE "
+          "selects the device type in the path of that directory (default: vbd), such as qdisk or "
+          "vbd3; the type qdisk also gets QEMU's form of the node params. file=PATH is optional.")
+      .describe(
+          "External backends are started with their guest and killed with it and with the host. "
+          "`run` and `start` wait until they have announced their disks. `disk restart` kills a "
+          "backend and starts it again; a backend that ends by itself is reported, but not "
+          "restarted. A save and restore starts new ones. `status` lists them with their logs.")
       .manual_section("ENVIRONMENT",
                       {{"TMPDIR", "Parent directory of the host directory that `run` creates."},
+                       {"XENPV_SIM_QEMU",
+                        "Path of the QEMU for backend=qemu-real, if it is not in a usual place."},
+                       {"XENPV_SIM_BACKEND_LOG",
+                        "Directory for the logs of external backends. They are kept there when the "
+                        "host stops; by default, they are in the host's directory."},
                        {"XENPV_SIM_DIR, XENSTORED_PATH, LD_PRELOAD, XENPV_ROOT",
-                        "Set in the environment of programs that run in a domain."}})
+                        "Set in the environment of programs that run in a domain."},
+                       {"XENPV_SIM_DOMAIN, XENPV_SIM_DISK, XENPV_SIM_DEVICE",
+                        "Set for a command of backend=exec: the guest's domain ID, the disk's name "
+                        "(such as xvdb) and its number (such as 51728)."},
+                       {"XENPV_SIM_BACKEND, XENPV_SIM_FRONTEND, XENPV_SIM_FILE",
+                        "Set for a command of backend=exec: the xenstore paths of the backend and "
+                        "frontend directories, and the path in file=PATH (may be empty)."}})
       .manual_section("FILES",
                       {{"DIR/domN/root", "The /proc, /sys and /dev of domain N."},
+                       {"DIR/backend-N-qemu.log, DIR/backend-N-DISK.log",
+                        "The output of the external backends of domain N."},
+                       {"DIR/qmp-N", "The monitor socket (QMP) of the QEMU of domain N."},
                        {"libxensim.so",
                         "The simulated libxenevtchn and libxengnttab, preloaded into programs."}})
       .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls /local/domain/1")
       .example("measure event-channel latency between two domains", "xenpv-sim demo")
+      .example("test a frontend with QEMU's block backend",
+               "xenpv-sim run --disk xvdb,file=/tmp/disk,backend=qemu-real -- ./my-driver-test")
       .example("start a host for use from several terminals", "xenpv-sim start --dir /tmp/host");
   xenpv::sim_app::add_run(app);
   xenpv::sim_app::add_host_commands(app);

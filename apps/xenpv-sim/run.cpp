@@ -40,8 +40,13 @@ cli::exit_code run(const run_options& options) {
   const auto host_config = to_options(options.host);
   auto host = sim::host_process::start(host_config);
   std::optional<pid_t> backend;
-  if (!host_config.disks.empty())
-    backend = start_block_backend(host.directory(), log_mode::verbose);
+  try {
+    backend = start_backends(host.directory(), host_config.disks, log_mode::verbose);
+  } catch (...) {
+    host.stop();
+    end_orphans();
+    throw;
+  }
   const auto directory = sim::ask_domain_directory(host.directory(), options.domain);
   const int status = wait_for(spawn_in_domain(directory, options.command));
   write_report(host, options.report);

@@ -10,6 +10,7 @@
 #include "async/nursery.hpp"
 #include "base/parse.hpp"
 #include "blkback/disk.hpp"
+#include "wire/simulated_disk.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
@@ -33,6 +34,7 @@ class service {
   [[nodiscard]] asio::awaitable<void> find_disks();
   [[nodiscard]] asio::awaitable<void> follow(async::watch_stream watch);
   [[nodiscard]] asio::awaitable<void> handle_change(std::string path);
+  [[nodiscard]] asio::awaitable<bool> is_external(std::string directory);
   [[nodiscard]] asio::awaitable<void> await_stop(int descriptor, std::function<void()> stopping);
   [[nodiscard]] asio::awaitable<void> serve_disk(std::string directory,
                                                  std::shared_ptr<disk> served);
@@ -88,10 +90,17 @@ asio::awaitable<void> service::find_disks() {
       if (!devices) continue;
       for (const auto& device : *devices) {
         auto directory = fmt::format("{}/{}/{}", top, domain, device);
-        if (!disks_.contains(directory)) add(std::move(directory), kind, true);
+        const bool external = co_await is_external(directory);
+        if (!external && !disks_.contains(directory)) add(std::move(directory), kind, true);
       }
     }
   }
+}
+
+/// Whether another program serves the disk (wire/simulated_disk.hpp).
+asio::awaitable<bool> service::is_external(std::string directory) {
+  const auto backend = co_await runtime_.store().read_if_exists(directory + "/xenpv/backend");
+  co_return backend.has_value() && wire::is_external_backend(*backend);
 }
 
 /// Handles a change at `path`: wakes the disk to which the path belongs, or starts serving a disk
@@ -107,8 +116,9 @@ asio::awaitable<void> service::handle_change(std::string path) {
   }
   // Serve only a new directory, which starts in Initialising, and not one that was left in Closed.
   const auto state = co_await runtime_.store().read_if_exists(directory + "/state");
-  if (state == "1" && !disks_.contains(directory))
-    add(std::move(directory), std::move(kind), false);
+  if (state != "1") co_return;
+  const bool external = co_await is_external(directory);
+  if (!external && !disks_.contains(directory)) add(std::move(directory), std::move(kind), false);
 }
 
 asio::awaitable<void> service::follow(async::watch_stream watch) {

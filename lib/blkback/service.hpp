@@ -1,7 +1,8 @@
 // A block backend: serves every disk that a toolstack assigns to this domain.
 //
 // Discovers the disks in this domain's xenstore directory, below `backend/vbd` and `backend/qdisk`;
-// disk_plan.hpp lists the nodes that are read. Disks may be added and removed at run time. Requires
+// ignores the disks of external backends (wire/simulated_disk.hpp). disk_plan.hpp lists the nodes
+// that are read. Disks may be added and removed at run time. Requires
 // /dev/xen/evtchn, /dev/xen/gntdev and xenstore; independent of the simulator.
 #pragma once
 

@@ -35,6 +35,11 @@ domid domain_of(const json& request) {
 /// Called with the result of a command.
 using reply_function = std::function<void(json)>;
 
+/// The reply contains the problem, or an empty text.
+external_backends::done_function report_problem(reply_function reply) {
+  return [reply = std::move(reply)](const std::string& problem) { reply({{"problem", problem}}); };
+}
+
 json execute(host& simulated_host, const std::string& command, const json& request) {
   if (command == "status") return json::parse(simulated_host.status());
   if (command == "stop") {
@@ -78,6 +83,11 @@ void execute(host& simulated_host, const json& request, reply_function reply) {
   else if (command == "checkpoint")
     simulated_host.checkpoint(domain_of(request), frozen,
                               [reply = std::move(reply)] { reply(json::object()); });
+  else if (command == "await-backends")
+    simulated_host.await_backends(report_problem(std::move(reply)));
+  else if (command == "restart-backend")
+    simulated_host.restart_backend(domain_of(request), request.at("device").get<std::uint32_t>(),
+                                   report_problem(std::move(reply)));
   else
     reply(execute(simulated_host, command, request));
 }
@@ -177,6 +187,26 @@ std::string ask_host(const std::filesystem::path& directory, const std::string& 
 std::filesystem::path ask_domain_directory(const std::filesystem::path& directory, domid domain) {
   const json request{{"command", "directory"}, {"domid", raw(domain)}};
   return json::parse(ask_host(directory, request.dump())).at("directory").get<std::string>();
+}
+
+namespace {
+
+/// Throws `failure` if the reply contains a problem.
+void ask_without_problem(const std::filesystem::path& directory, const json& request) {
+  const auto reply = json::parse(ask_host(directory, request.dump()));
+  const auto problem = reply.at("problem").get<std::string>();
+  if (!problem.empty()) throw failure(error{make_error_code(errc::lost_connection), problem});
+}
+
+}  // namespace
+
+void await_backends(const std::filesystem::path& directory) {
+  ask_without_problem(directory, {{"command", "await-backends"}});
+}
+
+void restart_backend(const std::filesystem::path& directory, domid domain, std::uint32_t device) {
+  ask_without_problem(directory,
+                      {{"command", "restart-backend"}, {"domid", raw(domain)}, {"device", device}});
 }
 
 void stop_host(const std::filesystem::path& directory) {

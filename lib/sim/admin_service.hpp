@@ -3,6 +3,7 @@
 // only on the host thread.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -45,6 +46,11 @@ struct host::admin_service {
 /// directory. Throws `failure` like ask_host().
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
                                                          domid domain);
+/// Waits until the external backends of all guests have announced their disks. Throws `failure`
+/// like ask_host(), or with the end of a backend's log if a backend has failed.
+void await_backends(const std::filesystem::path& directory);
+/// Kills and restarts the external backend of a disk, and waits like await_backends().
+void restart_backend(const std::filesystem::path& directory, domid domain, std::uint32_t device);
 /// Stops the host and waits until its process has exited.
 void stop_host(const std::filesystem::path& directory);
 

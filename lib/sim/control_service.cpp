@@ -106,8 +106,9 @@ control_service::answer control_service::execute(const control_request& request,
     case control_op::map:
       return map(request, words);
     case control_op::unshare:
+      return unshare(words);
     case control_op::unmap:
-      return end_grant(request);
+      return unmap(request);
     case control_op::share_notice:
     case control_op::map_notice:
       return set_notice(request);
@@ -115,6 +116,9 @@ control_service::answer control_service::execute(const control_request& request,
       out.fd = request.a < max_domains ? host_.grants().memory(static_cast<std::uint8_t>(request.a))
                                        : -1;
       out.reply.error = out.fd < 0 ? ESRCH : 0;
+      return out;
+    case control_op::not_simulated:
+      host_.note_missing_call(static_cast<call_kind>(request.a), request.b, request.c, process_);
       return out;
   }
   out.reply.error = ENOTTY;
@@ -174,9 +178,10 @@ control_service::answer control_service::share(const control_request& request) {
     out.reply.error = errno_of(id.error());
     return out;
   }
-  shares_.insert(*id);
   out.reply.a = *id;
-  for (const auto& [page, ref] : host_.grants().pages(*id)) {
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(request.c); ++i) {
+    shares_.insert(*id + i);
+    const auto [page, ref] = host_.grants().page(*id + i);
     out.words.push_back(page);
     out.words.push_back(ref);
   }
@@ -203,15 +208,17 @@ control_service::answer control_service::map(const control_request& request,
   return out;
 }
 
-control_service::answer control_service::end_grant(const control_request& request) {
+control_service::answer control_service::unshare(std::span<const std::uint32_t> ids) {
+  answer out;
+  for (const auto id : ids)
+    out.reply.error = shares_.erase(id) == 0 ? EINVAL : errno_of(host_.grants().unshare(id));
+  return out;
+}
+
+control_service::answer control_service::unmap(const control_request& request) {
   answer out;
   const auto id = static_cast<std::uint32_t>(request.a);
-  const bool sharing = request.op == control_op::unshare;
-  if ((sharing ? shares_.erase(id) : maps_.erase(id)) == 0) {
-    out.reply.error = EINVAL;
-    return out;
-  }
-  out.reply.error = errno_of(sharing ? host_.grants().unshare(id) : host_.grants().unmap(id));
+  out.reply.error = maps_.erase(id) == 0 ? EINVAL : errno_of(host_.grants().unmap(id));
   return out;
 }
 
@@ -221,8 +228,7 @@ control_service::answer control_service::set_notice(const control_request& reque
   const bool sharing = request.op == control_op::share_notice;
   const grant_notice notice{notice_value(request.b), notice_value(request.c)};
   const bool id_known = sharing ? shares_.contains(id) : maps_.contains(id);
-  const bool offset_valid = !notice.clear_offset || *notice.clear_offset < page_size;
-  if (!id_known || !offset_valid)
+  if (!id_known)
     out.reply.error = EINVAL;
   else
     out.reply.error = errno_of(sharing ? host_.grants().set_share_notice(id, notice)

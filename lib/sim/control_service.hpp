@@ -33,6 +33,9 @@ class control_host {
   virtual void check_handle(event_channels::handle_id id, pid_t closer) = 0;
   virtual void delay_event(std::uint8_t slot, std::uint32_t port) = 0;
   virtual void kill_process(pid_t process) = 0;
+  /// Reports a call that is not simulated.
+  virtual void note_missing_call(call_kind kind, std::uint64_t number, std::uint64_t command,
+                                 pid_t process) = 0;
 
  protected:
   ~control_host() = default;
@@ -66,7 +69,8 @@ class control_service {
   [[nodiscard]] answer bind(const control_request& request);
   [[nodiscard]] answer share(const control_request& request);
   [[nodiscard]] answer map(const control_request& request, std::span<const std::uint32_t> words);
-  [[nodiscard]] answer end_grant(const control_request& request);
+  [[nodiscard]] answer unshare(std::span<const std::uint32_t> ids);
+  [[nodiscard]] answer unmap(const control_request& request);
   [[nodiscard]] answer set_notice(const control_request& request);
   [[nodiscard]] bool owns(event_channels::handle_id id) const;
 

@@ -23,14 +23,19 @@ enum class control_op : std::uint32_t {
   unbind,            ///< a = handle, b = port
   restrict_domid,    ///< a = handle, b = domain
   delayed_event,     ///< a = port: the delay fault applies to this event
-  share,  ///< a = domain, b = writable, count 0, c = pages -> a = share id, words = page, ref, ...
-  unshare,       ///< a = share id
-  share_notice,  ///< a = share id, b = offset or -1, c = port or -1
-  memory,        ///< a = slot                    -> fd memory
-  map,           ///< a = writable, words = domain, ref, ... -> a = map id, words = slot, page, ...
-  unmap,         ///< a = map id
-  map_notice,    ///< a = map id, b = offset or -1, c = port or -1
+  share,    ///< a = domain, b = writable, c = pages -> a = first of consecutive share ids, words =
+            ///< page, ref, ...
+  unshare,  ///< words = share id, ...
+  share_notice,   ///< a = share id, b = offset or -1, c = port or -1
+  memory,         ///< a = slot                    -> fd memory
+  map,            ///< a = writable, words = domain, ref, ... -> a = map id, words = slot, page, ...
+  unmap,          ///< a = map id
+  map_notice,     ///< a = map id, b = offset or -1, c = port or -1
+  not_simulated,  ///< a = call_kind, b = number, c = subcommand: the host logs each kind once
 };
+
+/// What a process called that the simulator does not answer.
+enum class call_kind : std::uint64_t { hypercall, privcmd_ioctl };
 
 inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};
 

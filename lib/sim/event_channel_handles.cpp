@@ -38,8 +38,13 @@ boost::system::result<event_channels::opened_handle, std::errc> event_channels::
   if (free == handles_.end()) return std::errc::too_many_files_open;
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return static_cast<std::errc>(errno);
-  unique_fd reader(ends[0]);
+  const unique_fd read_end(ends[0]);
   unique_fd waker(ends[1]);
+  // Like the device, the guest's descriptor is open for reading and writing: opening the pipe again
+  // gives such a description. libxensim.so turns writes into unmask operations.
+  unique_fd reader(
+      ::open(fmt::format("/proc/self/fd/{}", read_end.get()).c_str(), O_RDWR | O_CLOEXEC));
+  if (!reader) return static_cast<std::errc>(errno);
   // Make only the write end non-blocking: the reader decides whether its reads block, as on the
   // device.
   ::fcntl(waker.get(), F_SETFL, O_NONBLOCK);

@@ -72,7 +72,7 @@ boost::system::result<grant_tables::share_id, std::errc> grant_tables::share(
   if (shared_page_count(slot) + pages > limit || pages > memory.free_pages.size() ||
       pages > memory.free_refs.size() || refuses())
     return std::errc::no_space_on_device;
-  share_record record{slot, memory.generation, {}, {}};
+  const auto first = next_id_;
   for (std::uint32_t i = 0; i < pages; ++i) {
     const auto page = memory.free_pages.back();
     memory.free_pages.pop_back();
@@ -83,14 +83,13 @@ boost::system::result<grant_tables::share_id, std::errc> grant_tables::share(
         static_cast<std::uint8_t>(grant_in_use | (writable ? 0 : grant_read_only)), raw(peer),
         page};
     state_.domains[slot].grants[ref].store(entry.pack(), std::memory_order_release);
-    record.pages.push_back({page, ref});
+    shares_.emplace(next_id_++, share_record{slot, memory.generation, {page, ref}, {}});
   }
-  shares_.emplace(next_id_, std::move(record));
-  return next_id_++;
+  return first;
 }
 
-std::span<const grant_tables::shared_page> grant_tables::pages(share_id id) const {
-  return shares_.at(id).pages;
+grant_tables::shared_page grant_tables::page(share_id id) const {
+  return shares_.at(id).page;
 }
 
 void grant_tables::free_page(domain_memory& memory, std::uint8_t slot, std::uint32_t page) {
@@ -128,17 +127,16 @@ std::errc grant_tables::replace_notice(std::uint8_t slot, grant_notice& old,
 std::errc grant_tables::unshare(share_id id) {
   const auto entry = shares_.find(id);
   if (entry == shares_.end()) return std::errc::invalid_argument;
-  const auto share = std::move(entry->second);
+  const auto share = entry->second;
   shares_.erase(entry);
   auto& memory = memories_[share.slot];
   if (memory.generation != share.generation) return {};
-  carry_out(share.notice, share.slot, memory.file.get(), share.pages.front().page);
-  for (const auto& [page, ref] : share.pages) {
-    memory.use[page].shared = false;
-    // A grant that is still mapped ends when its last mapping is removed, as a deferred entry does
-    // in the kernel.
-    if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
-  }
+  const auto page = share.page.page;
+  carry_out(share.notice, share.slot, memory.file.get(), page);
+  memory.use[page].shared = false;
+  // A grant that is still mapped ends when its last mapping is removed, as a deferred entry does in
+  // the kernel.
+  if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
   return {};
 }
 
@@ -181,11 +179,16 @@ std::errc grant_tables::unmap(map_id id) {
   if (entry == maps_.end()) return std::errc::invalid_argument;
   const auto map = std::move(entry->second);
   maps_.erase(entry);
+  const auto notice_page = map.notice.clear_offset.value_or(0) / page_size;
   for (std::size_t i = 0; i < map.pages.size(); ++i) {
     auto& memory = memories_[map.pages[i].slot];
     const auto page = map.pages[i].page;
     const bool alive = memory.generation == map.generations[i];
-    if (i == 0) carry_out(map.notice, map.slot, alive ? memory.file.get() : -1, page);
+    if (i == notice_page) {
+      auto notice = map.notice;
+      if (notice.clear_offset) *notice.clear_offset %= page_size;
+      carry_out(notice, map.slot, alive ? memory.file.get() : -1, page);
+    }
     // The granting domain was destroyed, and its slot may have been reused, so do not update the
     // map count.
     if (!alive) continue;
@@ -197,14 +200,16 @@ std::errc grant_tables::unmap(map_id id) {
 
 std::errc grant_tables::set_map_notice(map_id id, const grant_notice& notice) {
   const auto entry = maps_.find(id);
-  if (entry == maps_.end()) return std::errc::invalid_argument;
+  if (entry == maps_.end() ||
+      notice.clear_offset.value_or(0) >= entry->second.pages.size() * page_size)
+    return std::errc::invalid_argument;
   return replace_notice(entry->second.slot, entry->second.notice, notice);
 }
 
 std::size_t grant_tables::shared_page_count(std::uint8_t slot) const {
   std::size_t count = 0;
   for (const auto& [id, share] : shares_)
-    if (share.slot == slot) count += share.pages.size();
+    if (share.slot == slot) ++count;
   return count;
 }
 

@@ -21,7 +21,8 @@
 
 namespace xenpv::sim {
 
-/// The driver's UNMAP_NOTIFY: a byte to clear and a port to notify when a page is released.
+/// The driver's UNMAP_NOTIFY: a byte to clear and a port to notify when a grant or
+/// a mapping is released. The offset is in bytes from the start of the grant or mapping.
 struct grant_notice {
   std::optional<std::uint32_t> clear_offset;
   std::optional<std::uint32_t> port;
@@ -56,10 +57,11 @@ class grant_tables {
   /// Returns the memfd that contains the pages of the domain in `slot`.
   [[nodiscard]] int memory(std::uint8_t slot) const;
 
+  /// Shares pages. Each page has its own ID; returns the first one, and the others follow it.
   [[nodiscard]] boost::system::result<share_id, std::errc> share(std::uint8_t slot, domid peer,
                                                                  std::uint32_t pages, bool writable,
                                                                  std::uint32_t limit);
-  [[nodiscard]] std::span<const shared_page> pages(share_id id) const;
+  [[nodiscard]] shared_page page(share_id id) const;
   [[nodiscard]] std::errc unshare(share_id id);
   [[nodiscard]] std::errc set_share_notice(share_id id, const grant_notice& notice);
 
@@ -80,7 +82,7 @@ class grant_tables {
   struct share_record {
     std::uint8_t slot = 0;
     std::uint32_t generation = 0;
-    std::vector<shared_page> pages;
+    shared_page page;
     grant_notice notice;
   };
   struct map_record {

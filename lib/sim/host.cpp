@@ -66,9 +66,12 @@ host::host(host_options options)
       state_(&map_shared_memory(memory_.get())),
       events_(*state_, options_.max_channels),
       grants_(*state_, events_),
-      store_(quota_of(options_.version)),
+      store_(quota_of(options_.version), controls_of(options_.version)),
       store_sockets_(reactor_, store_),
-      toolstack_(store_) {
+      toolstack_(store_, options_.cpus),
+      external_backends_(
+          reactor_, store_, [this] { store_sockets_.flush(); }, options_.directory) {
+  state_->guest_hypercalls = options_.guest_hypercalls;
   (void)create_domain(domid_0);
   for (unsigned i = 0; i < options_.guests; ++i)
     (void)create_domain(std::nullopt);
@@ -89,6 +92,7 @@ host::~host() {
 void host::run(const std::function<void()>& ready) {
   ready();
   reactor_.run();
+  external_backends_.stop_all();
 }
 
 void host::stop() {
@@ -127,6 +131,7 @@ domid host::create_domain(std::optional<domid> number) {
   store_sockets_.open(slot, domain, record->directory / "xenstored");
   *free = std::move(record);
   store_sockets_.flush();
+  if (domain != domid_0) external_backends_.start(domain, (*free)->name, options_.disks);
   return domain;
 }
 
@@ -134,6 +139,7 @@ void host::destroy_domain(domid domain) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "destroy domain 0", "stop the host instead");
+  external_backends_.stop(domain);
   auto& record = *domains_[slot];
   for (auto& process : record.processes) {
     kill_process(process->process());
@@ -158,14 +164,16 @@ void host::resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool
   // The domain may have been destroyed while it was suspended.
   if (!domains_[slot]) return;
   auto& record = *domains_[slot];
+  external_backends_.stop(old_domain);
   events_.resume_domain(slot, new_domain, options_.cpus);
   grants_.resume_domain(slot);
   store_sockets_.rename(slot, new_domain);
   toolstack_.rebuild_domain(old_domain, new_domain, record.name, options_.disks, storage_moved);
-  // As after a resume with the Linux xenbus_dev driver, the new nodes exist before the watches
-  // fire.
+  // Resume the store after rebuilding the nodes: with the Linux xenbus_dev driver, too, watches
+  // fire after a resume only once the new nodes exist.
   store_.resume(old_domain, new_domain);
   store_sockets_.flush();
+  external_backends_.start(new_domain, record.name, options_.disks);
 }
 
 void host::resume_when_drained(suspended_domain suspended, std::chrono::milliseconds timeout) {
@@ -232,6 +240,15 @@ void host::save_restore(domid domain, bool keep_number, std::chrono::millisecond
 
 void host::raise_virq(domid domain, std::uint32_t virq) {
   events_.raise_virq(slot_of(domain), virq);
+}
+
+void host::await_backends(external_backends::done_function done) {
+  external_backends_.await_announced(std::move(done));
+}
+
+void host::restart_backend(domid domain, std::uint32_t device,
+                           external_backends::done_function done) {
+  external_backends_.restart(domain, device, std::move(done));
 }
 
 void host::set_faults(const fault_switches& faults) {
@@ -340,6 +357,13 @@ void host::delay_event(std::uint8_t slot, std::uint32_t port) {
 
 void host::kill_process(pid_t process) {
   if (process > 1 && process != ::getpid()) ::kill(process, SIGKILL);
+}
+
+void host::note_missing_call(call_kind kind, std::uint64_t number, std::uint64_t command,
+                             pid_t process) {
+  if (!missing_calls_.emplace(kind, number, command).second) return;
+  log().warn("process {}: {} {}, command {}, is not simulated and fails with ENOSYS", process,
+             kind == call_kind::hypercall ? "hypercall" : "privcmd ioctl", number, command);
 }
 
 }  // namespace xenpv::sim

@@ -6,6 +6,8 @@
 //   DIR/domN/control       emulates /dev/xen of the domain: see control_wire.hpp
 //   DIR/domN/xenstored     the domain's connection to xenstored
 //   DIR/domN/root          /sys, /proc and /dev/xen of the domain's programs (XENPV_ROOT)
+//   DIR/backend-*.log      output of the external backends: see external_backends.hpp
+//   DIR/qmp-N              monitor socket of the QEMU that serves disks of domain N
 // N is the initial domain ID; a restore may change the domain ID but not the directory.
 #pragma once
 
@@ -16,12 +18,15 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "sim/control_service.hpp"
 #include "sim/disk_spec.hpp"
 #include "sim/event_channels.hpp"
+#include "sim/external_backends.hpp"
 #include "sim/fault_spec.hpp"
 #include "sim/grant_tables.hpp"
 #include "sim/reactor.hpp"
@@ -41,6 +46,7 @@ struct host_options {
   unsigned cpus = 2;  ///< vCPUs of each domain; determines how many ports the kernel binds
   std::uint32_t max_channels = 1023;  ///< max_event_channels in xl.cfg
   std::uint32_t grant_limit = 1024;   ///< xen-gntalloc limit, in pages
+  bool guest_hypercalls = false;      ///< as with xen_privcmd.unrestricted=1, or before XSA-482
   std::vector<disk_spec> disks;       ///< attached to each new guest
   fault_switches faults;
   xen_version version = xen_version::xen_4_17;  ///< version to simulate
@@ -68,6 +74,9 @@ class host final : private control_host {
   /// `frozen`. `done` is called when the processes run again.
   void checkpoint(domid domain, std::chrono::milliseconds frozen, std::function<void()> done);
   void raise_virq(domid domain, std::uint32_t virq);
+  /// See external_backends.
+  void await_backends(external_backends::done_function done);
+  void restart_backend(domid domain, std::uint32_t device, external_backends::done_function done);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
   /// Returns the directory of a domain. Throws `failure` if there is no such domain.
@@ -110,6 +119,8 @@ class host final : private control_host {
   void check_handle(event_channels::handle_id id, pid_t closer) override;
   void delay_event(std::uint8_t slot, std::uint32_t port) override;
   void kill_process(pid_t process) override;
+  void note_missing_call(call_kind kind, std::uint64_t number, std::uint64_t command,
+                         pid_t process) override;
 
   void accept_process(std::uint8_t slot);
   void serve_process(control_service& process);
@@ -128,11 +139,14 @@ class host final : private control_host {
   store_service store_;
   store_sockets store_sockets_;
   toolstack toolstack_;
+  external_backends external_backends_;
   fault_switches faults_;
   std::array<std::unique_ptr<domain_record>, max_domains> domains_;
   std::uint32_t next_slot_generation_ = 1;
   std::uint16_t next_domain_ = 1;
   std::unique_ptr<admin_service> admin_;
+  /// Calls that have been logged as not simulated.
+  std::set<std::tuple<call_kind, std::uint64_t, std::uint64_t>> missing_calls_;
 };
 
 }  // namespace xenpv::sim

@@ -28,6 +28,14 @@ std::string host::status() const {
                               {"watches", store_.watch_count(number)},
                               {"processes", processes}});
   }
+  out["backends"] = nlohmann::ordered_json::array();
+  for (const auto& backend : external_backends_.status())
+    out["backends"].push_back({{"domid", raw(backend.domain)},
+                               {"backend", backend.backend},
+                               {"disks", backend.disks},
+                               {"process", backend.process.value_or(0)},
+                               {"restarts", backend.restarts},
+                               {"log", backend.log.string()}});
   out["store_connections"] = store_.connection_count();
   out["open_handles"] = events_.open_handles().size();
   out["faults"] = {{"events_lost", state_->lose.hit.load()},

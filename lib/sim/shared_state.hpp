@@ -15,7 +15,7 @@
 
 namespace xenpv::sim {
 
-inline constexpr std::uint32_t shared_magic = 0x78656e31;
+inline constexpr std::uint32_t shared_magic = 0x78656e32;
 inline constexpr std::size_t max_domains = 32;  ///< slots; a restore keeps a domain's slot
 inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 64-bit limit of the 2-level ABI
 inline constexpr std::size_t max_handles = 1024;  ///< per host: open /dev/xen/evtchn handles
@@ -122,7 +122,8 @@ struct shared_event_fault {
 
 struct shared_state {
   std::uint32_t magic;
-  std::uint32_t size;  ///< sizeof(shared_state) in the host build
+  std::uint32_t size;                  ///< sizeof(shared_state) in the host build
+  std::atomic<bool> guest_hypercalls;  ///< guests may use privcmd: see host_options
   shared_event_fault lose;
   shared_event_fault duplicate;
   shared_event_fault delay;

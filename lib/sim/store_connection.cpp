@@ -22,20 +22,21 @@ void store_connection::reply(const wire::xs_message_header& request, wire::xs_ty
          payload);
 }
 
-void store_connection::send_event(std::string_view path, std::string_view token) {
+bool store_connection::send_event(std::string_view path, std::string_view token) {
   std::string payload;
   payload.append(path).push_back('\0');
   payload.append(token).push_back('\0');
-  if (payload.size() > wire::xs_payload_max) return;
+  if (payload.size() > wire::xs_payload_max) return false;
   const auto bytes = sizeof(wire::xs_message_header) + payload.size();
-  if (unread_event_bytes_ + bytes > store_unread_events_max) return;
-  if (!is_special_store_path(path) && !unread_events_.insert(payload).second) return;
+  if (unread_event_bytes_ + bytes > store_unread_events_max) return false;
+  if (!is_special_store_path(path) && !unread_events_.insert(payload).second) return false;
   unread_event_bytes_ += bytes;
   append({.type = wire::xs_type::watch_event,
           .req_id = 0,
           .tx_id = 0,
           .len = static_cast<std::uint32_t>(payload.size())},
          payload);
+  return true;
 }
 
 std::vector<std::byte> store_connection::take_output() {

@@ -27,9 +27,10 @@ class store_connection {
   explicit store_connection(domid owner) : domain(owner) {}
 
   void reply(const wire::xs_message_header& request, wire::xs_type type, std::string_view payload);
-  /// Drops the event if an equal one is still unread (except special events), if it does not fit
-  /// into a message, or if store_unread_events_max would be exceeded.
-  void send_event(std::string_view path, std::string_view token);
+  /// Queues the event and returns true. Drops it and returns false if an equal one is still unread
+  /// (except special events), if it does not fit into a message, or if store_unread_events_max
+  /// would be exceeded.
+  bool send_event(std::string_view path, std::string_view token);
 
   [[nodiscard]] bool has_output() const noexcept { return !output_.empty(); }
   [[nodiscard]] std::vector<std::byte> take_output();

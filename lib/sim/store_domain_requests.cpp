@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <array>
 #include <limits>
 
 #include "sim/store_path.hpp"
@@ -19,16 +18,6 @@ std::optional<domid> as_domid(std::uint32_t number) {
   if (number > largest_domid) return std::nullopt;
   return domid{static_cast<std::uint16_t>(number)};
 }
-
-struct control_command {
-  std::string_view name;
-  std::string_view parameters;
-  std::size_t parameter_count;
-};
-
-constexpr std::array control_commands = {
-    control_command{"check", "", 0}, control_command{"log", "on|off", 1},
-    control_command{"print", "<string>", 1}, control_command{"help", "", 0}};
 
 }  // namespace
 
@@ -88,23 +77,6 @@ answer store_service::state::is_domain_introduced(std::string_view payload) {
   const auto domain = as_domid(lenient_number(*text));
   const bool yes = domain && (*domain == domid_self || introduced.contains(*domain));
   return yes ? "T\0"s : "F\0"s;
-}
-
-answer store_service::state::control(std::string_view payload) {
-  const auto strings = terminated_strings(payload);
-  if (strings.empty()) return std::errc::invalid_argument;
-  for (const auto& command : control_commands) {
-    if (command.name != strings[0]) continue;
-    if (strings.size() - 1 != command.parameter_count) return std::errc::invalid_argument;
-    if (command.name == "log" && strings[1] != "on" && strings[1] != "off")
-      return std::errc::invalid_argument;
-    if (command.name != "help") return reply_ok;
-    std::string help;
-    for (const auto& known : control_commands)
-      help += fmt::format("{}\t{}\n", known.name, known.parameters);
-    return help + '\0';
-  }
-  return std::errc::invalid_argument;
 }
 
 }  // namespace xenpv::sim

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "wire/xs.hpp"
-
 namespace xenpv::sim {
 namespace {
 
@@ -48,8 +46,8 @@ bool is_valid_store_path(std::string_view path) noexcept {
   return path.find_first_not_of(allowed) == std::string_view::npos;
 }
 
-bool is_too_long_store_path(std::string_view path) noexcept {
-  return path.size() > own_directory_length(path) + wire::xs_rel_path_max;
+std::size_t accounted_path_length(std::string_view path) noexcept {
+  return path.size() - own_directory_length(path);
 }
 
 std::string_view parent_store_path(std::string_view path) noexcept {

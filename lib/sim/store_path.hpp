@@ -2,6 +2,7 @@
 // check whether nodes exist.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -23,8 +24,9 @@ namespace xenpv::sim {
 /// Returns true if `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the
 /// end.
 [[nodiscard]] bool is_valid_store_path(std::string_view path) noexcept;
-/// Returns true if `path` is longer than 2048 bytes, not counting a leading "/local/domain/N/".
-[[nodiscard]] bool is_too_long_store_path(std::string_view path) noexcept;
+/// Returns the length that counts against the `path_length` quota, in bytes: the length of `path`
+/// without a leading "/local/domain/N/".
+[[nodiscard]] std::size_t accounted_path_length(std::string_view path) noexcept;
 
 /// Returns the parent directory of a valid path; "/" is its own parent.
 [[nodiscard]] std::string_view parent_store_path(std::string_view path) noexcept;

@@ -43,6 +43,10 @@ store_view store_service::state::view(domid domain, store_transaction* transacti
   return {tree, quota, caller(domain), transaction, on_change};
 }
 
+store_view store_service::state::host_view() {
+  return {tree, host_quota, caller(domid_0), nullptr, on_change};
+}
+
 std::size_t store_service::state::watch_count(domid domain) const {
   std::size_t count = 0;
   for (const auto& [id, client] : connections)
@@ -68,10 +72,17 @@ void store_service::state::fire(const store_change& change) {
       if (!watch.matches(change)) continue;
       if (!permitted) permitted = may_observe(change, caller(client->domain), tree);
       if (!*permitted) break;
-      client->send_event(watch.reported(change.path), watch.token);
+      send_event(id, *client, watch.reported(change.path), watch.token);
       mark_ready(id);
     }
   }
+}
+
+void store_service::state::send_event(connection_id id, store_connection& client,
+                                      std::string_view path, std::string_view token) {
+  if (!client.send_event(path, token) || !trace.is_open()) return;
+  trace.record(store_direction::out, raw(id), client.domain, wire::xs_type::watch_event,
+               fmt::format("{} {} ", path, token));
 }
 
 void store_service::state::fire_special(std::string_view event) {
@@ -84,28 +95,35 @@ void store_service::state::introduce(domid domain) {
 
 void store_service::state::release(domid domain) {
   if (domain == domid_0 || introduced.erase(domain) == 0) return;
-  view(domid_0, nullptr).remove_owned_by(domain);
+  host_view().remove_owned_by(domain);
   tree.forget(domain);
   std::erase_if(targets, [domain](const auto& pair) {
     return pair.first == domain || pair.second == domain;
   });
+  peaks.erase(domain);
   fire_special("@releaseDomain");
 }
 
 void store_service::state::serve(connection_id id, store_connection& client,
                                  const store_request& request) {
+  const auto reply = [&](wire::xs_type type, std::string_view payload) {
+    client.reply(request.header, type, payload);
+    trace.record(store_direction::out, raw(id), client.domain, type, payload);
+  };
+  trace.record(store_direction::in, raw(id), client.domain, request.header.type, request.payload);
   const auto done = execute(client, request);
+  note_peaks(client, request);
   if (!done) {
-    client.reply(request.header, wire::xs_type::error,
-                 std::string(wire::xs_error_name(static_cast<int>(done.error()))) + '\0');
+    reply(wire::xs_type::error,
+          std::string(wire::xs_error_name(static_cast<int>(done.error()))) + '\0');
   } else if (done->size() > wire::xs_payload_max) {
-    client.reply(request.header, wire::xs_type::error, std::string_view("E2BIG\0", 6));
+    reply(wire::xs_type::error, std::string_view("E2BIG\0", 6));
   } else {
-    client.reply(request.header, request.header.type, *done);
+    reply(request.header.type, *done);
     // A new watch fires immediately, even if its path does not exist or is not readable.
     if (request.header.type == wire::xs_type::watch) {
       const auto& watch = client.watches.back();
-      client.send_event(watch.reported(watch.path), watch.token);
+      send_event(id, client, watch.reported(watch.path), watch.token);
     }
   }
   mark_ready(id);
@@ -143,7 +161,7 @@ store_service::state::answer store_service::state::dispatch(store_connection& cl
   const std::string_view payload = request.payload;
   switch (request.header.type) {
     case wire::xs_type::control:
-      return control(payload);
+      return control(client, payload);
     case wire::xs_type::directory:
       return directory(client, payload, transaction);
     case wire::xs_type::read:
@@ -190,7 +208,8 @@ store_service::state::answer store_service::state::dispatch(store_connection& cl
   return std::errc::function_not_supported;
 }
 
-store_service::store_service(store_quota quota) : state_(std::make_unique<state>(quota)) {}
+store_service::store_service(store_quota quota, store_control_options controls)
+    : state_(std::make_unique<state>(quota, controls)) {}
 store_service::~store_service() = default;
 
 store_service::connection_id store_service::attach(domid domain) {
@@ -200,6 +219,7 @@ store_service::connection_id store_service::attach(domid domain) {
 }
 
 void store_service::detach(connection_id id) {
+  if (state_->live_update == state_->connection(id)) state_->live_update = nullptr;
   state_->connections.erase(id);
   std::erase(state_->ready, id);
 }
@@ -244,15 +264,15 @@ void store_service::resume(domid old_domain, domid new_domain) {
       transaction->lose();
     for (auto& watch : client->watches) {
       watch.move_to(new_domain);
-      client->send_event(watch.given, watch.token);
+      state_->send_event(id, *client, watch.given, watch.token);
     }
     if (client->has_output()) state_->mark_ready(id);
   }
 }
 
 void store_service::write(const std::string& path, std::string_view value) {
-  throw_on_error(state_->view(domid_0, nullptr).write(resolve_store_path(path, domid_0), value),
-                 "write", path);
+  throw_on_error(state_->host_view().write(resolve_store_path(path, domid_0), value), "write",
+                 path);
 }
 
 std::optional<std::string> store_service::read(const std::string& path) const {
@@ -266,7 +286,7 @@ std::vector<std::string> store_service::list(const std::string& path) const {
 }
 
 void store_service::remove(const std::string& path) {
-  const auto done = state_->view(domid_0, nullptr).remove(resolve_store_path(path, domid_0));
+  const auto done = state_->host_view().remove(resolve_store_path(path, domid_0));
   if (!done && done.error() == std::errc::no_such_file_or_directory) return;
   throw_on_error(done, "remove", path);
 }
@@ -274,10 +294,9 @@ void store_service::remove(const std::string& path) {
 void store_service::set_permissions(const std::string& path,
                                     std::span<const store_permission> list) {
   const auto resolved = resolve_store_path(path, domid_0);
-  const auto done =
-      list.empty()
-          ? store_result<void>(std::errc::invalid_argument)
-          : state_->view(domid_0, nullptr).set_permissions(resolved, {list.begin(), list.end()});
+  const auto done = list.empty()
+                        ? store_result<void>(std::errc::invalid_argument)
+                        : state_->host_view().set_permissions(resolved, {list.begin(), list.end()});
   throw_on_error(done, "set permissions of", path);
 }
 

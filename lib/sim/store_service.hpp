@@ -5,7 +5,7 @@
 // reports when a domain is introduced, released or restored. Follows C xenstored 4.17
 // (docs/misc/xenstore.txt), and the Linux xenbus driver where its behaviour is observable
 // (re-registered watches after a resume). Does not model the daemon's write rate limit, memory
-// quota and logging.
+// quota and live update.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "sim/store_control_options.hpp"
 #include "sim/store_permission.hpp"
 #include "sim/store_quota.hpp"
 #include "xenpv/base/types.hpp"
@@ -36,7 +37,7 @@ class store_service {
  public:
   enum class connection_id : std::uint64_t {};
 
-  explicit store_service(store_quota quota = {});
+  explicit store_service(store_quota quota = {}, store_control_options controls = {});
   ~store_service();
   store_service(const store_service&) = delete;
   store_service& operator=(const store_service&) = delete;

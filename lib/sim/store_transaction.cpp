@@ -34,6 +34,11 @@ store_result<store_node_ref> store_transaction::find(std::string_view path) {
   return entry.current();
 }
 
+store_node_ref store_transaction::peek(std::string_view path) const {
+  const auto known = index_.find(path);
+  return known == index_.end() ? nullptr : touched_[known->second].current();
+}
+
 store_node& store_transaction::edit(std::string_view path) {
   auto& entry = touched(path);
   if (!entry.own) entry.own = std::make_shared<store_node>(*entry.seen);

@@ -34,6 +34,12 @@ class store_transaction {
   void set_permissions(std::string_view path, std::vector<store_permission> list);
   void erase(std::string_view path);
 
+  /// Returns the node as the transaction sees it if the transaction has accessed it, otherwise
+  /// null.
+  [[nodiscard]] store_node_ref peek(std::string_view path) const;
+  /// Returns the number of nodes that the transaction has accessed.
+  [[nodiscard]] std::size_t accessed_nodes() const noexcept { return touched_.size(); }
+
   /// Reports `path` to the watches when the transaction is committed. A non-exact change overrides
   /// an exact one.
   void note_change(std::string_view path, bool exact);

@@ -70,6 +70,13 @@ std::size_t store_tree::node_count(domid owner) const {
   return entry == owned_.end() ? 0 : entry->second;
 }
 
+std::size_t store_tree::memory_use(domid owner) const {
+  std::size_t bytes = 0;
+  for (const auto& [path, node] : nodes_)
+    if (node->owner() == owner) bytes += path.size() + node->accounted_size();
+  return bytes;
+}
+
 void store_tree::forget(domid domain) {
   forgotten_[domain] = next_generation();
 }

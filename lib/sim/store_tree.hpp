@@ -40,6 +40,8 @@ class store_tree {
 
   [[nodiscard]] std::uint64_t next_generation() noexcept { return ++generation_; }
   [[nodiscard]] std::size_t node_count(domid owner) const;
+  /// Returns the bytes that the owner's nodes take, including their paths. Visits every node.
+  [[nodiscard]] std::size_t memory_use(domid owner) const;
 
   /// Must be called when a domain is destroyed: voids its permissions, so that a later domain with
   /// the same ID does not inherit them.

@@ -35,7 +35,7 @@ void store_view::report(const store_change& change) {
 bool exceeds_path_limit(const store_quota& quota, const store_caller& caller,
                         std::string_view path) noexcept {
   const bool is_limited = !caller.is_privileged() || quota.limits_paths_of_domain_0;
-  return is_limited && is_too_long_store_path(path);
+  return is_limited && accounted_path_length(path) > quota.path_length;
 }
 
 store_result<void> store_view::fail(std::errc code) {

@@ -29,12 +29,16 @@ std::string frontend_path(domid domain, const disk_spec& disk) {
 }
 
 std::string backend_path(domid domain, const disk_spec& disk) {
-  const auto* kind = disk.backend == backend_kind::qemu ? "qdisk" : "vbd";
-  return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domain, disk.device);
+  return fmt::format("/local/domain/0/backend/{}/{}/{}", backend_type(disk), domain, disk.device);
 }
 
 std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
                                                             const disk_spec& disk) {
+  if (disk.server != disk_server::simulator) {
+    const auto server =
+        disk.server == disk_server::qemu ? wire::qemu_backend : wire::command_backend;
+    return {{"backend", std::string(server)}};
+  }
   std::vector<std::pair<std::string, std::string>> out = {
       {"store", std::string(wire::name_in(wire::disk_stores, disk.store))},
       {"medium", fmt::format("{}/{}", guest, disk.name)},
@@ -62,30 +66,6 @@ void toolstack::write(const std::string& path, std::string_view value,
   store_.set_permissions(path, permissions);
 }
 
-void toolstack::build_domain(domid domain, const std::string& name,
-                             std::span<const disk_spec> disks) {
-  // libxl's permissions for nodes that the guest may only read, and for nodes that the guest owns.
-  const std::array read_only = {store_permission{domid_0, false, false},
-                                store_permission{domain, true, false}};
-  const std::array guests_own = {store_permission{domain, false, false}};
-  const auto top = home(domain);
-  write(top, "", read_only);
-  write(top + "/domid", fmt::format("{}", domain), read_only);
-  write(top + "/name", name, read_only);
-  write(top + "/vm", fmt::format("/vm/00000000-0000-0000-0000-{:012}", domain), read_only);
-  for (const auto* node : {"/cpu", "/memory", "/device", "/control", "/console", "/store"})
-    write(top + node, "", read_only);
-  write(top + "/memory/target", "262144", read_only);
-  write(top + "/store/port", "1", read_only);
-  write(top + "/console/port", "2", read_only);
-  for (const auto* node : {"/control/shutdown", "/device/suspend/event-channel", "/data",
-                           "/drivers", "/feature", "/attr", "/error"})
-    write(top + node, "", guests_own);
-  for (const auto& disk : disks)
-    build_disk(domain, name, disk);
-  store_.introduce(domain);
-}
-
 void toolstack::build_disk(domid domain, const std::string& name, const disk_spec& disk) {
   const auto front = frontend_path(domain, disk);
   const auto back = backend_path(domain, disk);
@@ -103,11 +83,21 @@ void toolstack::build_disk(domid domain, const std::string& name, const disk_spe
   put(back + "/online", "1", back_permissions);
   put(back + "/removable", disk.cdrom ? "1" : "0", back_permissions);
   put(back + "/bootable", "1", back_permissions);
-  put(back + "/dev", disk.name, back_permissions);
-  put(back + "/type", disk.backend == backend_kind::qemu ? "qdisk" : "phy", back_permissions);
+  const bool is_qdisk = backend_type(disk) == "qdisk";
+  // QEMU rejects a device number in place of a name.
+  put(back + "/dev",
+      disk.server == disk_server::qemu ? wire::virtual_device_name(disk.device) : disk.name,
+      back_permissions);
+  put(back + "/type", is_qdisk ? "qdisk" : "phy", back_permissions);
   put(back + "/mode", disk.read_only ? "r" : "w", back_permissions);
   put(back + "/device-type", disk.cdrom ? "cdrom" : "disk", back_permissions);
-  put(back + "/params", disk.path, back_permissions);
+  if (disk.server == disk_server::simulator) {
+    put(back + "/params", disk.path, back_permissions);
+  } else {
+    // libxl's name for the format "raw" is "aio".
+    put(back + "/params", is_qdisk ? "aio:" + disk.path : disk.path, back_permissions);
+    put(back + "/discard-enable", disk.discard && !disk.read_only ? "1" : "0", back_permissions);
+  }
   for (const auto& [node, value] : disk_nodes(name, disk))
     put(fmt::format("{}/xenpv/{}", back, node), value, back_permissions);
   if (disk.vdi)
@@ -130,25 +120,6 @@ std::vector<std::pair<std::string, std::string>> toolstack::vdi_nodes(const std:
   const auto uuid = fmt::format("5eed0000-0000-4000-8000-{:06x}{:06x}", disk.device,
                                 moves == storage_moves_.end() ? 0 : moves->second);
   return {{"vdi-uuid", uuid}, {"scsi/0x12/0x83", fmt::format("0083:{}", uuid)}};
-}
-
-void toolstack::remove_tree(domid domain, std::span<const disk_spec> disks) {
-  for (const auto& disk : disks)
-    store_.remove(backend_path(domain, disk));
-  store_.remove(home(domain));
-}
-
-void toolstack::destroy_domain(domid domain, std::span<const disk_spec> disks) {
-  store_.release(domain);
-  remove_tree(domain, disks);
-}
-
-void toolstack::rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
-                               std::span<const disk_spec> disks, bool storage_moved) {
-  if (storage_moved) ++storage_moves_[name];
-  if (old_domain != new_domain) store_.release(old_domain);
-  remove_tree(old_domain, disks);
-  build_domain(new_domain, name, disks);
 }
 
 void toolstack::build_machine(const std::filesystem::path& root, domid domain,

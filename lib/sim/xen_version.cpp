@@ -26,4 +26,8 @@ store_quota quota_of(xen_version version) noexcept {
   return quota;
 }
 
+store_control_options controls_of(xen_version version) noexcept {
+  return {.like_xen_4_20 = version == xen_version::xen_4_20, .writes_files = true};
+}
+
 }  // namespace xenpv::sim

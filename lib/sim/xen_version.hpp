@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "sim/store_control_options.hpp"
 #include "sim/store_quota.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -23,5 +24,7 @@ struct xen_version_files {
 
 /// Returns xenstored's limits in that version.
 [[nodiscard]] store_quota quota_of(xen_version version) noexcept;
+/// Returns how xenstored answers CONTROL requests in that version. It may write files.
+[[nodiscard]] store_control_options controls_of(xen_version version) noexcept;
 
 }  // namespace xenpv::sim

@@ -1,7 +1,8 @@
 // Values that the simulated toolstack writes below `xenpv/` in a disk's backend directory, for the
 // simulated block backend. This is the only list of backend personalities and stores; the option
 // parser, the help, the error messages and the backend use it. A new personality needs a line here
-// and a row in blkback/personality.cpp.
+// and a row in blkback/personality.cpp. External backends are programs that the simulated backend
+// must leave alone; it recognises their disks by the same node.
 #pragma once
 
 #include <array>
@@ -14,6 +15,14 @@ namespace xenpv::wire {
 
 enum class backend_kind : std::uint8_t { linux_blkback, qemu, tapdisk, freebsd };
 enum class disk_store : std::uint8_t { memory, file, null };
+
+/// The values of the node `xenpv/backend` for disks that an external program serves: QEMU, or a
+/// command.
+inline constexpr std::string_view qemu_backend = "qemu-real";
+inline constexpr std::string_view command_backend = "exec";
+[[nodiscard]] constexpr bool is_external_backend(std::string_view name) noexcept {
+  return name == qemu_backend || name == command_backend;
+}
 
 template <class Enum>
 struct named_value {
@@ -51,7 +60,7 @@ template <class Enum, std::size_t N>
   return std::nullopt;
 }
 
-/// Joins the names: "linux, qemu, tapdisk or freebsd", or with other separators.
+/// Joins the names: "memory, file or null", or with other separators.
 template <class Enum, std::size_t N>
 [[nodiscard]] std::string join_names(const std::array<named_value<Enum>, N>& table,
                                      std::string_view separator = ", ",

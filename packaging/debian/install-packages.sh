@@ -22,14 +22,15 @@ codename() {
   echo "$VERSION_CODENAME"
 }
 
-# select_packages PURPOSE...: prints the packages for these purposes on this release.
+# select_packages PURPOSE...: prints the packages for these purposes on this release and architecture.
 select_packages() {
-  local release package kind only
+  local release architecture package kind only
   release=$(codename)
+  architecture=$(dpkg --print-architecture 2>/dev/null || echo unknown)
   while read -r package kind only; do
     [[ -n $package && $package != \#* && " $* " == *" $kind "* ]] || continue
     case $only in
-      '' | "$release") ;;
+      '' | "$release" | "$architecture") ;;
       !*) [[ ${only#!} != "$release" ]] || continue ;;
       *) continue ;;
     esac

@@ -114,6 +114,15 @@ TEST_F(store_permission, prevents_a_guest_from_sending_toolstack_requests) {
   EXPECT_EQ(errno, EACCES);
 }
 
+TEST_F(store_permission, prevents_a_guest_from_sending_commands) {
+  if (in_dom0()) GTEST_SKIP() << all_powerful;
+  for (const auto* command : {"help", "quota", "check", "xenpv"}) {
+    errno = 0;
+    EXPECT_EQ(xs_control_command(store_.get(), command, nullptr, 0), nullptr) << command;
+    EXPECT_EQ(errno, EACCES) << command;
+  }
+}
+
 TEST_F(store_permission, cannot_be_dropped_with_xs_restrict) {
   EXPECT_FALSE(xs_restrict(store_.get(), nobody)) << "always false since libxenstore 3.0";
 }

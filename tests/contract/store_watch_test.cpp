@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "contract/raw_store.hpp"
 #include "contract/store_session.hpp"
 
 namespace xenpv::contract {
@@ -251,6 +252,16 @@ TEST_F(store_watch, fails_for_an_invalid_path_on_a_socket) {
   errno = 0;
   EXPECT_FALSE(xs_watch(store_.get(), node("a//b").c_str(), "token"));
   EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(store_watch, has_no_depth_on_a_socket) {
+  if (!store_is_a_socket())
+    GTEST_SKIP() << "with /dev/xen/xenbus, the kernel itself sends the request to xenstored";
+  if (xen_minor_version() > 20) GTEST_SKIP() << "later releases introduce the depth of a watch";
+  const raw_store raw;
+  const auto request = absolute("a") + '\0' + "token" + '\0';
+  EXPECT_EQ(raw.call(XS_WATCH, request + "1" + '\0'), "EINVAL");
+  EXPECT_EQ(raw.call(XS_WATCH, request), std::string("OK\0", 3));
 }
 
 }  // namespace

@@ -18,7 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   if (const auto disk = parse_disk_spec(text)) {
     require(disk->sector_size == 512 || disk->sector_size == 4096);
-    require(disk->store == disk_store::file || disk->size > 0);
+    const bool is_command = disk->server == disk_server::command;
+    require(is_command || disk->store == disk_store::file || disk->size > 0);
+    require(is_command || disk->command.empty());
+    require(disk->server == disk_server::simulator || disk->size == 0);
     require(disk->store != disk_store::file || !disk->path.empty());
     require(!disk->ring_order || *disk->ring_order <= 4);
     require(disk->device == xenpv::wire::parse_virtual_device(disk->name).value());

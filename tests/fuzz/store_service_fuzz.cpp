@@ -50,10 +50,35 @@ std::string pick_path(std::uint8_t choice) {
   return std::string(tops[choice % 4]) + std::string(rests[(choice / 4) % 8]);
 }
 
+/// Returns a CONTROL request; `|` stands for a NUL here.
+std::string pick_command(std::uint8_t choice) {
+  constexpr std::array<std::string_view, 16> commands = {"check|",
+                                                         "help|",
+                                                         "log|",
+                                                         "log|on|",
+                                                         "log|-io|",
+                                                         "logfile|/absent|",
+                                                         "memreport|",
+                                                         "quota|",
+                                                         "quota|1|",
+                                                         "quota|max|",
+                                                         "quota|max|-r|",
+                                                         "quota-soft|",
+                                                         "print|text|",
+                                                         "live-update|-f|/bin/sh|",
+                                                         "live-update|-s|",
+                                                         "quota|set|nodes|"};
+  std::string command(commands[choice % 16]);
+  if (command == "quota|set|nodes|") command += std::to_string(choice / 16) + '|';
+  std::replace(command.begin(), command.end(), '|', '\0');
+  return command;
+}
+
 std::string pick_payload(wire::xs_type type, input& source) {
   const auto path = pick_path(source.byte()) + '\0';
   const auto choice = source.byte();
   const auto digit = static_cast<char>('0' + choice % 4);
+  if (type == wire::xs_type::control) return pick_command(choice);
   if (type == wire::xs_type::transaction_end) return std::string(choice % 4 ? "T" : "F") + '\0';
   if (type == wire::xs_type::watch || type == wire::xs_type::unwatch) return path + digit + '\0';
   if (type == wire::xs_type::directory_part) return path + digit + '\0';
@@ -83,7 +108,9 @@ void check(std::span<const std::byte> output) {
 
 class host {
  public:
-  host() : service_({.nodes = 12, .watches = 4, .transactions = 3, .transaction_nodes = 16}) {
+  host()
+      : service_({.nodes = 12, .watches = 4, .transactions = 3, .transaction_nodes = 16},
+                 {.like_xen_4_20 = true}) {
     for (std::uint16_t number = 1; number <= 2; ++number) {
       const auto directory = "/local/domain/" + std::to_string(number);
       service_.introduce(domid{number});

@@ -76,6 +76,46 @@ kill $!
 expect "the disks of a domain created later are served" 2 "$now"
 "$sim" stop --dir "$host"
 
+# External backends. This one only announces its disk.
+stub='xenstore-write $XENPV_SIM_BACKEND/state 2; exec sleep 1000'
+without_qemu() {
+  XENPV_SIM_QEMU=/nowhere "$sim" run --disk "xvdb,file=$dir/image,backend=qemu-real" -- true
+}
+expect "without QEMU, its disks are not possible" 77 "$(status_of without_qemu)"
+expect_line "the error names the package" 'install .*qemu-system-xen' "$(without_qemu 2>&1 || true)"
+expect "QEMU does not serve memory" 2 "$(status_of "$sim" run --disk xvdb,memory=1M,backend=qemu-real -- true)"
+expect_line "QEMU and its personality cannot serve the same guest" 'disk xvdb: .*every disk of the type qdisk' \
+  "$("$sim" run --disk xvdb,memory=1M,backend=qemu --disk "xvdc,file=$dir/image,backend=qemu-real" -- true 2>&1 || true)"
+expect "an external backend is in InitWait before the command runs" 2 "$("$sim" run \
+  --disk "xvdb,backend=exec:$stub" -- xenstore-read /local/domain/0/backend/vbd/1/51728/state)"
+expect "external and own backends serve the same guest" 222 "$("$sim" run --disk "xvdb,backend=exec:$stub" \
+  --disk xvdc,memory=1M --disk "xvdd,type=vbd3,backend=exec:$stub" -- sh -c 'for disk in vbd/1/51728 vbd/1/51744 vbd3/1/51760
+  do printf %s "$(xenstore-read "/local/domain/0/backend/$disk/state")"; done')"
+failing() { "$sim" run --disk 'xvdb,backend=exec:echo no such thing; exit 3' -- true; }
+expect "a backend that fails" 1 "$(status_of failing)"
+failed=$(failing 2>&1 || true)
+expect_line "its exit status is reported" 'backend exec of xvdb of domain 1: it ended with exit status 3' "$failed"
+expect_line "its output is reported" '^no such thing$' "$failed"
+
+"$sim" start --dir "$host" --disk "xvdb,backend=exec:$stub"
+backend_field() {
+  "$sim" status --dir "$host" | python3 -c 'import json, sys
+print(json.load(sys.stdin)["backends"][0][sys.argv[1]])' "$1"
+}
+first=$(backend_field process)
+"$sim" disk --dir "$host" restart xvdb
+second=$(backend_field process)
+expect "disk restart kills an external backend" 1 "$(status_of kill -0 "$first")"
+expect "disk restart starts it again" 0 "$(status_of kill -0 "$second")"
+expect "status counts the restart" 1 "$(backend_field restarts)"
+expect "it is in InitWait again" 2 "$(in_backend state)"
+expect "its log is in the host's directory" 2 "$(grep -c '^xenpv-sim: start ' "$host/backend-1-xvdb.log")"
+expect_line "it has no faults" 'backend=exec does not support it' "$("$sim" disk --dir "$host" fault xvdb error=3 2>&1 || true)"
+expect_line "it cannot be resized" 'backend=exec does not support it' "$("$sim" disk --dir "$host" resize xvdb 2M 2>&1 || true)"
+"$sim" stop --dir "$host"
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+wait_for "the backend ends with its host" has_ended "$second"
+
 "$sim" start --dir "$host"
 expect_line "a directory in use is refused" 'not empty' "$("$sim" start --dir "$host" 2>&1 || true)"
 expect "a domain's environment" 1 "$(in_domain 1 sh -c 'xenstore-read domid')"

@@ -1,4 +1,4 @@
-// Shared code of the frontend tests: runs a coroutine on a runtime, starts further processes in the
+// Code shared by the frontend tests: runs a coroutine on a runtime, starts further processes in the
 // domain, and sends commands to the toolstack. The same program runs in the simulator and, with
 // fewer cases, in a real Xen guest (tests/real-xen/scenarios/block).
 #pragma once

@@ -1,4 +1,4 @@
-// Shared code of the recovery tests: device paths, polling for a condition, and whether this build
+// Code shared by the recovery tests: device paths, polling for a condition, and whether this build
 // can start a custodian.
 #pragma once
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -52,6 +53,7 @@ inline constexpr unsigned kill_custodian_by_default = 1;
 struct disk_under_load {
   unsigned number = 0;
   bool is_volatile = false;
+  bool is_external = false;  ///< served by QEMU (backend=qemu-real)
 };
 
 /// Runs the events of one seed.
@@ -97,6 +99,7 @@ class misfortune {
   }
 
   void strike(const disk_under_load& disk, bool resizes) {
+    if (disk.is_external) return strike_external(disk.number);
     const auto number = disk.number;
     switch (pick(resizes ? 10 : 14)) {
       case 0:
@@ -135,9 +138,35 @@ class misfortune {
     }
   }
 
+  /// The events for a real backend, which has no faults to inject. It keeps its data when it is
+  /// killed, because the data is in the page cache. The toolstack does not close a disk here: QEMU
+  /// 7.2 crashes if it must disconnect while requests are in flight.
+  void strike_external(unsigned disk) {
+    switch (pick(8)) {
+      case 0:
+        return kill_custodian();
+      case 1:
+        return save(disk, false);
+      case 2:
+        return save(disk, true);
+      default:
+        return restart(disk);
+    }
+  }
+
+  [[nodiscard]] bool is_external(unsigned disk) const {
+    return std::any_of(disks_.begin(), disks_.end(), [disk](const disk_under_load& d) {
+      return d.number == disk && d.is_external;
+    });
+  }
+
   void restart(unsigned disk) {
     record(disk, "restart");
     oracle(disk).note_loss();
+    // One QEMU serves all external disks.
+    if (is_external(disk))
+      for (const auto& other : disks_)
+        oracle(other.number).note_loss();
     toolstack_.restart(disk);
   }
 
@@ -213,7 +242,7 @@ class misfortune {
     for (const auto number : std::exchange(closed_, {}))
       oracle(number).note_loss();
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
-    if (pick(2) == 0) {
+    if (pick(2) == 0 && !is_external(disk)) {
       record(disk, "stall");
       toolstack_.set_faults(disk, fmt::format("stall={}", pick(10)));
       nap(3000);

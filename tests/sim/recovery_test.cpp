@@ -2,7 +2,8 @@
 // the guest is saved and restored, or the custodian is killed. Runs inside a simulated domain
 // (tests/sim/CMakeLists.txt).
 //
-// Environment: XENPV_RECOVERY_SEEDS, the number of seeds; XENPV_RECOVERY_FIRST, the first seed;
+// Environment: XENPV_RECOVERY_QEMU, 1 if QEMU serves xvdb and xvdc (run_with_qemu.sh);
+// XENPV_RECOVERY_SEEDS, the number of seeds; XENPV_RECOVERY_FIRST, the first seed;
 // XENPV_RECOVERY_WITHOUT, a comma-separated list of kinds to omit (cuts, deadlines, moves);
 // XENPV_RECOVERY_KILL_CUSTODIAN, 0 or 1, whether to kill custodians.
 #include <fcntl.h>
@@ -100,16 +101,22 @@ struct seed_result {
   std::chrono::nanoseconds longest{};
 };
 
+bool is_served_by_qemu() {
+  return number_from("XENPV_RECOVERY_QEMU", 0) != 0;
+}
+
 std::vector<disk_under_load> disks_of(unsigned seed) {
   std::vector<disk_under_load> all = {
       {xvdb}, {xvdc}, {.number = xvdd, .is_volatile = true}, {.number = xvdf, .is_volatile = true}};
+  if (is_served_by_qemu())
+    all = {{.number = xvdb, .is_external = true}, {.number = xvdc, .is_external = true}};
   if (seed % 5 == 0) return all;
   return {all[seed % all.size()]};
 }
 
 /// Returns zero (no deadline), or a deadline so short that late backends exceed it.
 std::chrono::nanoseconds deadline_of(unsigned seed) {
-  if (is_left_out("deadlines") || seed % 3 != 1) return {};
+  if (is_left_out("deadlines") || is_served_by_qemu() || seed % 3 != 1) return {};
   return std::chrono::milliseconds(20 + seed % 4 * 20);
 }
 

@@ -50,16 +50,31 @@ simulated_toolstack::simulated_toolstack()
   domain_ = static_cast<unsigned>(std::stoul(xen::store::open().read("domid")));
 }
 
+std::string simulated_toolstack::frontend(unsigned disk) const {
+  return fmt::format("/local/domain/{}/device/vbd/{}", domain_, disk);
+}
+
 std::string simulated_toolstack::backend(unsigned disk) const {
-  return fmt::format("/local/domain/0/backend/vbd/{}/{}", domain_, disk);
+  const auto known = external_.find(disk);
+  const auto* const type = known != external_.end() && known->second ? "qdisk" : "vbd";
+  return fmt::format("/local/domain/0/backend/{}/{}/{}", type, domain_, disk);
+}
+
+bool simulated_toolstack::is_external(unsigned disk) {
+  const auto known = external_.find(disk);
+  if (known != external_.end()) return known->second;
+  const auto path = store_.read_if_exists(frontend(disk) + "/backend").value_or("");
+  const auto name = store_.read_if_exists(path + "/xenpv/backend").value_or("");
+  return external_[disk] = name == "qemu-real";
 }
 
 std::optional<std::string> simulated_toolstack::read(unsigned disk, const std::string& node) {
+  (void)is_external(disk);
   return store_.read_if_exists(backend(disk) + "/" + node);
 }
 
 std::optional<std::string> simulated_toolstack::frontend_state(unsigned disk) {
-  return store_.read_if_exists(fmt::format("/local/domain/{}/device/vbd/{}/state", domain_, disk));
+  return store_.read_if_exists(frontend(disk) + "/state");
 }
 
 void simulated_toolstack::write(unsigned disk, const std::string& node, const std::string& value) {
@@ -79,6 +94,12 @@ void simulated_toolstack::await(unsigned disk, const std::string& node,
 }
 
 void simulated_toolstack::restart(unsigned disk) {
+  if (is_external(disk)) {
+    const auto answer = ask({{"command", "restart-backend"}, {"domid", domain_}, {"device", disk}});
+    const auto problem = answer.at("problem").get<std::string>();
+    if (!problem.empty()) throw std::runtime_error(problem);
+    return;
+  }
   write(disk, "xenpv/command", "restart");
   await(disk, "xenpv/command", std::nullopt);
 }
@@ -89,6 +110,7 @@ void simulated_toolstack::cut_power(unsigned disk, unsigned seed) {
 }
 
 void simulated_toolstack::begin_closing(unsigned disk) {
+  (void)is_external(disk);
   const auto node = backend(disk) + "/state";
   store_.transact([&](xen::store_transaction& t) {
     if (t.read_if_exists(node) == "4") t.write(node, "5");
@@ -151,7 +173,7 @@ void simulated_toolstack::rebuild_backend(unsigned disk,
 
 void simulated_toolstack::remove_device(unsigned disk) {
   store_.transact([&](xen::store_transaction& t) {
-    (void)t.remove(fmt::format("/local/domain/{}/device/vbd/{}", domain_, disk));
+    (void)t.remove(frontend(disk));
     (void)t.remove(backend(disk));
   });
 }

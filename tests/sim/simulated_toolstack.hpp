@@ -24,7 +24,10 @@ class simulated_toolstack {
   [[nodiscard]] std::optional<std::string> read(unsigned disk, const std::string& node);
   void write(unsigned disk, const std::string& node, const std::string& value);
   [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
-  /// The next four functions wait until the backend has applied the change.
+  /// Whether QEMU serves the disk (backend=qemu-real) instead of the simulator's own backend.
+  [[nodiscard]] bool is_external(unsigned disk);
+  /// The next four functions wait until the backend has applied the change. QEMU supports only
+  /// restart(), which kills it and thereby restarts all its disks.
   void restart(unsigned disk);
   /// Restarts the backend and loses unflushed writes, except those selected by `seed`.
   void cut_power(unsigned disk, unsigned seed);
@@ -47,6 +50,7 @@ class simulated_toolstack {
   [[nodiscard]] nlohmann::json own_status();
 
  private:
+  [[nodiscard]] std::string frontend(unsigned disk) const;
   [[nodiscard]] std::string backend(unsigned disk) const;
   [[nodiscard]] nlohmann::json ask(const nlohmann::json& request) const;
   void await(unsigned disk, const std::string& node, const std::optional<std::string>& value);
@@ -55,6 +59,7 @@ class simulated_toolstack {
   std::string host_;
   unsigned domain_ = 0;
   xen::store store_;
+  std::map<unsigned, bool> external_;         ///< results of is_external()
   std::map<std::string, std::string> saved_;  ///< nodes of the last removed directory
 };
 

@@ -39,6 +39,10 @@ class attachment final : public port_ring_writer {
 
   [[nodiscard]] shared_state& state() noexcept { return *state_; }
   [[nodiscard]] std::uint8_t slot() const noexcept { return slot_; }
+  /// True in domain 0, and in guests if the host permits it.
+  [[nodiscard]] bool allows_hypercalls() const noexcept {
+    return state_->guest_hypercalls.load() || state_->domains[slot_].domain.load() == 0;
+  }
   /// Returns the cached descriptor for the pages of the domain in `slot`, or -1 with errno set.
   [[nodiscard]] int memory(std::uint8_t slot) noexcept;
 

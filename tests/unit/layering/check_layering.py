@@ -87,6 +87,18 @@ PHRASES = re.compile(r"\b(whoever|what(ever)? (is|was) with|lets? go of|so to sp
                      r"is all well|habits?|patience|take(s|n)? (its|his|their) leave|from what there is|"
                      r"by and by|at one go|in one go|is told of|who wants)\b", re.IGNORECASE)
 
+# Definitions in unnamed namespaces: a type's name, a function's name and parameters, or a variable's name.
+# Relies on the format: only what is at namespace scope begins in the first column.
+NAMED = re.compile(r"^namespace ([\w:]+) \{$", re.MULTILINE)
+UNNAMED = re.compile(r"^namespace \{$(.*?)^\}  // namespace$", re.MULTILINE | re.DOTALL)
+TEMPLATE = re.compile(r"^template <.*>\n", re.MULTILINE)
+DEFINITION = re.compile(r"^(?![ }#]|using |namespace |extern )(?:(?:enum class|enum|struct|class) (\w+)[^;({]*\{|"
+                        r"[\w:<>,*&\[\] ]*?(?<![:\w])(\w+)\(([^{;]*?)\)[^{;()]*\{|"
+                        r"[\w:<>,*&\[\] ]+[ *&](\w+)(?:\[[^\]\n]*\])*(?: =|\{|;))", re.MULTILINE)
+# The folders whose sources unity builds compile in batches, and the sources that they leave out.
+UNITY_FOLDER = re.compile(r"(?:lib|tests/unit|apps(?!/examples))/[\w-]+(?=/)")
+LEFT_OUT = re.compile(r"set_source_files_properties\(([^)]*?)\sPROPERTIES\s[^)]*SKIP_UNITY_BUILD_INCLUSION")
+
 SOURCE_LINES = 500
 HEADER_LINES = 300
 LONG_FILES = {}
@@ -205,6 +217,36 @@ def check_size(path, text):
         yield f"{lines} lines, more than {limit}: split it by concern"
 
 
+def definitions(text):
+    """Yields (namespace, name, parameters) of the names in unnamed namespaces; only functions have parameters."""
+    for part in UNNAMED.finditer(text):
+        outer = tuple(NAMED.findall(text, 0, part.start()))
+        code = TEMPLATE.sub("", COMMENT_OR_STRING.sub("", part.group(1)))
+        for kind, function, parameters, variable in DEFINITION.findall(code):
+            if not function.isupper():  # a macro, such as TEST
+                yield outer, kind or function or variable, " ".join(parameters.split()) if function else None
+
+
+def check_unity(sources):
+    """Finds names that clash if a unity build compiles sources of one folder together. `sources` maps paths to
+    texts. Two functions clash only if the texts of their parameters are equal."""
+    seen = {}
+    for path, text in sources.items():
+        folder = UNITY_FOLDER.match(path) if path.endswith(".cpp") else None
+        for scope, name, parameters in definitions(text) if folder else ():
+            entries = seen.setdefault((folder.group(0), scope, name), [])
+            for other, known in entries:
+                if other != path and (None in (parameters, known) or parameters == known):
+                    yield f"{path}: a unity build would define '{name}' twice: it is also in {other}"
+            entries.append((path, parameters))
+
+
+def left_out(top):
+    """Returns the sources that are excluded from unity builds."""
+    return {file.parent / name for file in top.glob("[lt]*/**/CMakeLists.txt")
+            for names in LEFT_OUT.findall(file.read_text(encoding="utf-8")) for name in names.split()}
+
+
 def check_file(path, text):
     """Returns all violations in one file. `path` is relative to the top and uses '/'."""
     # Keeps the line breaks, because some rules look at single lines.
@@ -232,6 +274,7 @@ def check_tree(top):
     """Returns a tree's violations as "path: message" lines, and the number of files checked."""
     violations = []
     count = 0
+    sources = {}
     for folder in ("include", "lib", "apps", "tests"):
         for file in sorted((top / folder).rglob("*")):
             if file.suffix not in (".hpp", ".cpp", ".h", ".c") or not file.is_file():
@@ -240,7 +283,10 @@ def check_tree(top):
             path = file.relative_to(top).as_posix()
             text = file.read_text(encoding="utf-8")
             violations += [f"{path}: {message}" for message in check_file(path, text)]
-    return violations, count
+            sources[path] = text
+    for file in left_out(top):
+        sources.pop(file.relative_to(top).as_posix(), None)
+    return violations + list(check_unity(sources)), count
 
 
 def main():

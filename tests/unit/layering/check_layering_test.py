@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from check_layering import check_file
+from check_layering import check_file, check_unity
 
 
 def violations(path, *lines):
@@ -143,6 +143,36 @@ class words(unittest.TestCase):
         for path in ("lib/async/a.cpp", "lib/sim/a.cpp", "include/xenpv/ring/a.hpp",
                      "lib/xen/custodian.cpp"):
             self.assertEqual(violations(path, "std::mutex m; std::atomic<int> n;"), [], path)
+
+
+class unity(unittest.TestCase):
+    def clash(self, first, second, folder="lib/nbd"):
+        text = "namespace xenpv {{\nnamespace {{\n{}\n}}  // namespace\n}}  // namespace xenpv\n"
+        return list(check_unity({"lib/nbd/a.cpp": text.format(first), f"{folder}/b.cpp": text.format(second)}))
+
+    def test_names_defined_twice_are_found(self):
+        for first, second in (
+            ("constexpr int x = 1;", "constexpr const char* x = \"\";"),
+            ("constexpr auto x = f({\n    1});", "int x() {\n}"),
+            ("struct x {\n};", "enum class x : int { a };"),
+            ("void x(int a,\n       int b) {\n}", "int x(int a, int b) noexcept {\n}"),
+            ("void y() {\n}\nint x[3];", "template <class T>\nvoid x(T a) {\n}"),
+        ):
+            self.assertEqual(self.clash(first, second), [
+                "lib/nbd/b.cpp: a unity build would define 'x' twice: it is also in lib/nbd/a.cpp"])
+
+    def test_other_names_are_accepted(self):
+        for first, second in (
+            ("void x(int a) {\n}", "void x(char a) {\n}"),
+            ("using wire::x;", "using wire::x;"),
+            ("int y() {\n  int x = 1;\n}", "int z() {\n  int x = 1;\n}"),
+            ("struct y {\n  void x();\n};", "int x() {\n}"),
+            ("void y::x() {\n}", "void z::x() {\n}"),
+            ("TEST(x, y) {\n}", "TEST(x, y) {\n}"),
+        ):
+            self.assertEqual(self.clash(first, second), [])
+        for folder in ("lib/sim", "tests/unit/nbd", "apps/examples"):
+            self.assertEqual(self.clash("int x;", "int x;", folder), [])
 
 
 class sizes(unittest.TestCase):

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace xenpv::sim {
 namespace {
@@ -162,19 +165,70 @@ TEST(parse_disk_spec, leaves_the_size_of_a_file_unset) {
 }
 
 TEST(parse_disk_spec, parses_each_backend) {
-  struct {
-    const char* keyword;
-    backend_kind backend;
-  } constexpr backends[] = {{"linux", backend_kind::linux_blkback},
-                            {"qemu", backend_kind::qemu},
-                            {"tapdisk", backend_kind::tapdisk},
-                            {"freebsd", backend_kind::freebsd}};
-  for (const auto& [keyword, backend] : backends) {
+  for (const auto& [backend, keyword] : wire::backend_kinds) {
     const auto disk = parse_disk_spec("xvda,memory=1M,backend=" + std::string(keyword));
     ASSERT_TRUE(disk) << disk.error().text;
     EXPECT_EQ(disk->backend, backend);
-    EXPECT_EQ(wire::name_in(wire::backend_kinds, backend), keyword);
+    EXPECT_EQ(disk->server, disk_server::simulator);
   }
+}
+
+TEST(parse_disk_spec, parses_the_backend_of_qemu) {
+  const auto disk =
+      parse_disk_spec("xvdb,ro,cdrom,no-discard,vdi,backend=qemu-real,file=/srv/a:b=c");
+  ASSERT_TRUE(disk) << disk.error().text;
+  EXPECT_EQ(disk->server, disk_server::qemu);
+  EXPECT_EQ(disk->path, "/srv/a:b=c");
+  EXPECT_TRUE(disk->read_only);
+  EXPECT_TRUE(disk->cdrom);
+  EXPECT_TRUE(disk->vdi);
+  EXPECT_FALSE(disk->discard);
+  EXPECT_EQ(backend_type(*disk), "qdisk");
+}
+
+TEST(parse_disk_spec, parses_the_backend_of_a_command) {
+  const auto disk = parse_disk_spec("xvdb,backend=exec:./serve --name=a b,type=vbd3,file=/srv/a");
+  ASSERT_TRUE(disk) << disk.error().text;
+  EXPECT_EQ(disk->server, disk_server::command);
+  EXPECT_EQ(disk->command, "./serve --name=a b");
+  EXPECT_EQ(disk->path, "/srv/a");
+  EXPECT_EQ(backend_type(*disk), "vbd3");
+  const auto short_form = parse_disk_spec("xvdb,backend=exec:true");
+  ASSERT_TRUE(short_form) << short_form.error().text;
+  EXPECT_EQ(short_form->path, "");
+  EXPECT_EQ(backend_type(*short_form), "vbd");
+}
+
+TEST(backend_type, of_the_simulators_own_backend_depends_on_the_personality) {
+  EXPECT_EQ(backend_type(parse_disk_spec("xvdb,memory=1M,backend=qemu").value()), "qdisk");
+  EXPECT_EQ(backend_type(parse_disk_spec("xvdb,memory=1M,backend=tapdisk").value()), "vbd");
+}
+
+/// Returns the error of check_disks() for these disks, or an empty text.
+std::string problem_of_disks(std::initializer_list<std::string_view> specs) {
+  std::vector<disk_spec> disks;
+  for (const auto spec : specs)
+    disks.push_back(parse_disk_spec(spec).value());
+  const auto checked = check_disks(disks);
+  return checked ? "" : checked.error().text;
+}
+
+TEST(check_disks, lets_only_qemu_have_disks_in_its_directory) {
+  constexpr auto of_qemu = "xvdb,file=/a,backend=qemu-real";
+  EXPECT_EQ(problem_of_disks({}), "");
+  EXPECT_EQ(problem_of_disks({"xvdb,memory=1M,backend=qemu", "xvdc,memory=1M"}), "");
+  EXPECT_EQ(problem_of_disks({of_qemu, "xvdc,memory=1M", "xvdd,file=/b,backend=qemu-real"}), "");
+  EXPECT_EQ(problem_of_disks({"xvdc,memory=1M,backend=qemu", of_qemu}),
+            "disk xvdc: invalid argument (backend=qemu-real serves every disk of the type qdisk; "
+            "choose another backend for this disk)");
+  EXPECT_NE(problem_of_disks({of_qemu, "xvdc,type=qdisk,backend=exec:true"}), "");
+}
+
+TEST(check_disks, lets_qemu_serve_only_cdroms_read_only) {
+  EXPECT_EQ(problem_of_disks({"xvdb,file=/a,cdrom,ro,backend=qemu-real"}), "");
+  EXPECT_EQ(problem_of_disks({"xvdb,file=/a,ro,backend=qemu-real"}),
+            "disk xvdb: invalid argument (QEMU serves a read-only disk only as a CD-ROM; add "
+            "'cdrom')");
 }
 
 struct error_case {
@@ -199,7 +253,8 @@ const std::string no_name =
     "': invalid argument (expected a disk name such as xvda, hda or sda, or its number)";
 const std::string no_store = "': invalid argument (expected memory=SIZE, file=PATH or null=SIZE)";
 const std::string no_option =
-    "': invalid argument (expected ro, cdrom, sector=, backend=, queues=, order=, indirect=, "
+    "': invalid argument (expected ro, cdrom, sector=, backend=, type=, queues=, order=, "
+    "indirect=, "
     "no-persistent, no-flush, no-barrier, no-discard, volatile, vdi or fault=)";
 const std::string no_size =
     "': invalid argument (expected bytes with an optional K, M, G or T, such as 256M)";
@@ -248,7 +303,26 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,memory=1M,sector=1024",
                    "sector '1024': invalid argument (expected 512 or 4096)"},
         error_case{"xvdb,memory=1M,backend=xen",
-                   "backend 'xen': invalid argument (expected linux, qemu, tapdisk or freebsd)"},
+                   "backend 'xen': invalid argument (expected " +
+                       wire::join_names(wire::backend_kinds, ", ", ", ") +
+                       ", qemu-real or exec:COMMAND)"},
+        error_case{"xvdb,backend=exec:",
+                   "backend 'exec:': invalid argument (expected a command after exec:)"},
+        error_case{"xvdb,backend=qemu-real",
+                   "disk 'xvdb,backend=qemu-real': invalid argument (expected file=PATH)"},
+        error_case{"xvdb,backend=qemu-real,memory=1M",
+                   "option 'memory': invalid argument (backend=qemu-real does not support it)"},
+        error_case{"xvdb,file=/a,fault=stall,backend=exec:true",
+                   "option 'fault': invalid argument (backend=exec does not support it)"},
+        error_case{"xvdb,file=/a,backend=qemu-real,sector=4096",
+                   "option 'sector': invalid argument (backend=qemu-real does not support it)"},
+        error_case{"xvdb,memory=1M,type=vbd3",
+                   "option 'type': invalid argument (only backend=exec:COMMAND supports it)"},
+        error_case{"xvdb,file=/a,backend=qemu-real,type=vbd",
+                   "option 'type': invalid argument (only backend=exec:COMMAND supports it)"},
+        error_case{"xvdb,backend=exec:true,type=../x",
+                   "type '../x': invalid argument (expected lower-case letters, digits, '-' or "
+                   "'_', such as vbd3)"},
         error_case{"xvdb,memory=1M,queues=0",
                    "queues '0': invalid argument (expected a whole number from 1 to 64)"},
         error_case{"xvdb,memory=1M,queues=65",

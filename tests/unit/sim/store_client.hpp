@@ -186,7 +186,8 @@ class store_fixture : public ::testing::Test {
  protected:
   using lines = std::vector<std::string>;
 
-  explicit store_fixture(store_quota quota = {}) : service(quota) {
+  explicit store_fixture(store_quota quota = {}, store_control_options controls = {})
+      : service(quota, controls) {
     for (std::uint16_t number = 1; number <= 3; ++number) {
       const auto directory = "/local/domain/" + std::to_string(number);
       service.introduce(domid{number});

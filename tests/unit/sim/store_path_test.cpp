@@ -19,22 +19,17 @@ TEST(store_path, rejects_paths_that_xenstored_rejects) {
   EXPECT_FALSE(is_valid_store_path(std::string_view("/a\0b", 4)));
 }
 
-TEST(store_path, limits_length_to_2048_bytes) {
-  EXPECT_FALSE(is_too_long_store_path("/" + std::string(2047, 'a')));
-  EXPECT_TRUE(is_too_long_store_path("/" + std::string(2048, 'a')));
+TEST(store_path, does_not_count_the_domain_directory_as_length) {
+  EXPECT_EQ(accounted_path_length("/"), 1U);
+  EXPECT_EQ(accounted_path_length("/tool/xenstored"), 15U);
+  EXPECT_EQ(accounted_path_length("/local/domain/12345/"), 0U);
+  EXPECT_EQ(accounted_path_length("/local/domain/12345/device"), 6U);
 }
 
-TEST(store_path, does_not_count_the_domain_directory) {
-  const std::string own = "/local/domain/12345/";
-  EXPECT_FALSE(is_too_long_store_path(own + std::string(2048, 'a')));
-  EXPECT_TRUE(is_too_long_store_path(own + std::string(2049, 'a')));
-}
-
-TEST(store_path, counts_directories_of_no_domain) {
-  for (const std::string top : {"/local/domain/", "/local/domain/x1/", "/local/domain/123456/"}) {
-    EXPECT_FALSE(is_too_long_store_path(top + std::string(2048 - top.size(), 'a'))) << top;
-    EXPECT_TRUE(is_too_long_store_path(top + std::string(2049 - top.size(), 'a'))) << top;
-  }
+TEST(store_path, counts_directories_of_no_domain_as_length) {
+  for (const std::string top :
+       {"/local/domain/", "/local/domain/1", "/local/domain/x1/", "/local/domain/123456/"})
+    EXPECT_EQ(accounted_path_length(top + "device"), top.size() + 6) << top;
 }
 
 TEST(store_path, resolves_relative_paths_against_the_domain_directory) {

@@ -34,6 +34,7 @@ TEST_F(store_quotas, have_the_defaults_of_xenstored) {
   EXPECT_EQ(quota.transaction_nodes, 1024U);
   EXPECT_EQ(quota.node_size, 2048U);
   EXPECT_EQ(quota.permissions, 5U);
+  EXPECT_EQ(quota.path_length, 2048U);
 }
 
 TEST_F(store_quotas, allow_a_thousand_nodes) {
@@ -62,6 +63,14 @@ TEST_F(store_quotas, limit_the_size_of_a_node) {
   EXPECT_EQ(one.set_permissions("c", "n1 r2 r3 r4"), "ENOSPC");
   EXPECT_EQ(one.permissions("c"), "n1 r2 r3");
   EXPECT_EQ(zero.write("/local/domain/1/a", std::string(3000, 'v')), "OK");
+}
+
+TEST_F(store_quotas, limit_the_length_of_a_path) {
+  const std::string longest(2048, 'a');
+  EXPECT_EQ(one.read(longest), "ENOENT");
+  EXPECT_EQ(one.read(longest + "a"), "EINVAL");
+  EXPECT_EQ(one.watch(longest, "t"), "OK");
+  EXPECT_EQ(one.watch(longest + "a", "t"), "EINVAL");
 }
 
 TEST_F(store_quotas, count_child_names_as_size) {

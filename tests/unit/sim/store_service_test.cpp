@@ -223,32 +223,6 @@ TEST_F(store_services, let_a_domain_act_on_behalf_of_its_target) {
   EXPECT_EQ(one.read("/local/domain/2/next"), "EACCES") << "the target was the previous domain 2";
 }
 
-struct control_case {
-  std::string payload;
-  std::string reply;
-};
-
-void PrintTo(const control_case& item, std::ostream* out) {
-  *out << test::readable_payload(item.payload);
-}
-
-class store_control : public test::store_fixture,
-                      public ::testing::WithParamInterface<control_case> {};
-
-TEST_P(store_control, are_answered) {
-  EXPECT_EQ(zero.call(xs_type::control, GetParam().payload), GetParam().reply);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    commands, store_control,
-    ::testing::Values(control_case{"check\0"s, "OK\0"s}, control_case{"print\0hello\0"s, "OK\0"s},
-                      control_case{"print\0"s, "EINVAL"}, control_case{"log\0on\0"s, "OK\0"s},
-                      control_case{"log\0off\0"s, "OK\0"s}, control_case{"log\0maybe\0"s, "EINVAL"},
-                      control_case{"check\0more\0"s, "EINVAL"}, control_case{"live\0"s, "EINVAL"},
-                      control_case{"", "EINVAL"}, control_case{"check", "EINVAL"},
-                      control_case{"help\0"s,
-                                   "check\t\nlog\ton|off\nprint\t<string>\nhelp\t\n\0"s}));
-
 // Save and restore.
 
 TEST_F(store_services, move_connections_to_the_new_domain_id_after_a_restore) {

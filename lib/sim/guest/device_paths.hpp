@@ -1,0 +1,34 @@
+// The files that a simulated domain has in place of this machine's: /dev/xen/*, /proc/xen/* and
+// /sys/hypervisor/*. Devices are opened by this library; the other files are the toolstack's, below
+// root/ in the domain directory. Outside a simulated domain, no path is replaced.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "sim/guest/open_devices.hpp"
+
+namespace xenpv::sim::guest {
+
+enum class path_kind {
+  other,   ///< not replaced
+  device,  ///< see device_path::device
+  store,   ///< a connection to xenstored
+  file,    ///< a regular file or a directory below root/
+};
+
+struct device_path {
+  path_kind kind = path_kind::other;
+  device_kind device = device_kind::none;
+};
+
+/// Classifies an absolute path. Cheap for paths that are not replaced.
+[[nodiscard]] device_path find_path(const char* path) noexcept;
+
+/// Returns the path below root/ in the domain directory that replaces `path`.
+[[nodiscard]] std::string simulated_path(std::string_view path);
+
+/// Opens a path whose kind is not `other`. Returns a descriptor, or -1 with errno set.
+[[nodiscard]] int open_path(const device_path& found, const char* path, int flags) noexcept;
+
+}  // namespace xenpv::sim::guest

@@ -1,0 +1,197 @@
+// Interposed functions that take a path: they replace the files of device_paths.hpp. A path is
+// compared as it is passed, so a device is not found through a symbolic link or relative to a
+// directory descriptor.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdio>
+
+#include "sim/guest/device_paths.hpp"
+#include "sim/guest/libc.hpp"
+
+namespace guest = xenpv::sim::guest;
+using guest::path_kind;
+
+namespace {
+
+constexpr unsigned misc_major = 10;
+
+bool is_replaced(const guest::device_path& found) {
+  return found.kind != path_kind::other;
+}
+
+bool is_device(const guest::device_path& found) {
+  return found.kind == path_kind::device || found.kind == path_kind::store;
+}
+
+/// Changes the facts about a regular file into those of a device.
+template <class Facts>
+void show_device(Facts& facts, const guest::device_path& found) {
+  facts.st_mode = S_IFCHR | 0600;
+  facts.st_rdev = ::makedev(misc_major, 50 + static_cast<unsigned>(found.device));
+}
+
+template <class Facts, class Call>
+int stat_path(const char* path, Facts* facts, Call call) {
+  const auto found = guest::find_path(path);
+  if (!is_replaced(found)) return call(path);
+  const int result = call(guest::simulated_path(path).c_str());
+  if (result == 0 && is_device(found)) show_device(*facts, found);
+  return result;
+}
+
+template <class Call>
+auto with_path(const char* path, Call call) {
+  if (!is_replaced(guest::find_path(path))) return call(path);
+  return call(guest::simulated_path(path).c_str());
+}
+
+/// True if open(2) with these flags takes a mode.
+bool takes_mode(int flags) {
+  return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+template <class Call>
+int open_any(const char* path, int flags, Call call) {
+  const auto found = guest::find_path(path);
+  return is_replaced(found) ? guest::open_path(found, path, flags) : call();
+}
+
+std::FILE* open_stream(const char* path, const char* mode,
+                       std::FILE* (*function)(const char*, const char*)) {
+  const auto found = guest::find_path(path);
+  if (!is_replaced(found)) return function(path, mode);
+  if (found.kind == path_kind::file) return function(guest::simulated_path(path).c_str(), mode);
+  const int fd = guest::open_path(found, path, O_RDWR | O_CLOEXEC);
+  return fd < 0 ? nullptr : ::fdopen(fd, mode);
+}
+
+}  // namespace
+
+// The variants of one function differ only in their names, because off_t has 64 bits.
+#define XENPV_SIM_OPEN(name)                                                           \
+  int name(const char* path, int flags, ...) {                                         \
+    static const auto function = guest::libc::next<int(const char*, int, ...)>(#name); \
+    va_list arguments;                                                                 \
+    va_start(arguments, flags);                                                        \
+    const mode_t mode = takes_mode(flags) ? va_arg(arguments, mode_t) : mode_t{0};     \
+    va_end(arguments);                                                                 \
+    return open_any(path, flags, [&] { return function(path, flags, mode); });         \
+  }
+
+#define XENPV_SIM_OPENAT(name)                                                              \
+  int name(int directory, const char* path, int flags, ...) {                               \
+    static const auto function = guest::libc::next<int(int, const char*, int, ...)>(#name); \
+    va_list arguments;                                                                      \
+    va_start(arguments, flags);                                                             \
+    const mode_t mode = takes_mode(flags) ? va_arg(arguments, mode_t) : mode_t{0};          \
+    va_end(arguments);                                                                      \
+    return open_any(path, flags, [&] { return function(directory, path, flags, mode); });   \
+  }
+
+#define XENPV_SIM_STAT(name, type)                                                         \
+  int name(const char* path, struct type* facts) noexcept {                                \
+    static const auto function = guest::libc::next<int(const char*, struct type*)>(#name); \
+    return stat_path(path, facts, [&](const char* p) { return function(p, facts); });      \
+  }
+
+#define XENPV_SIM_FSTATAT(name, type)                                                      \
+  int name(int directory, const char* path, struct type* facts, int flags) noexcept {      \
+    static const auto function =                                                           \
+        guest::libc::next<int(int, const char*, struct type*, int)>(#name);                \
+    return stat_path(path, facts,                                                          \
+                     [&](const char* p) { return function(directory, p, facts, flags); }); \
+  }
+
+#define XENPV_SIM_XSTAT(name, type)                                                             \
+  int name(int version, const char* path, struct type* facts) noexcept {                        \
+    static const auto function = guest::libc::next<int(int, const char*, struct type*)>(#name); \
+    return stat_path(path, facts, [&](const char* p) { return function(version, p, facts); });  \
+  }
+
+#define XENPV_SIM_ACCESS(name)                                                    \
+  int name(const char* path, int mode) noexcept {                                 \
+    static const auto function = guest::libc::next<int(const char*, int)>(#name); \
+    return with_path(path, [&](const char* p) { return function(p, mode); });     \
+  }
+
+extern "C" {
+
+XENPV_SIM_OPEN(open)
+XENPV_SIM_OPEN(open64)
+XENPV_SIM_OPEN(__open_2)
+XENPV_SIM_OPEN(__open64_2)
+XENPV_SIM_OPENAT(openat)
+XENPV_SIM_OPENAT(openat64)
+XENPV_SIM_OPENAT(__openat_2)
+XENPV_SIM_OPENAT(__openat64_2)
+
+XENPV_SIM_STAT(stat, stat)
+XENPV_SIM_STAT(stat64, stat64)
+XENPV_SIM_STAT(lstat, stat)
+XENPV_SIM_STAT(lstat64, stat64)
+XENPV_SIM_FSTATAT(fstatat, stat)
+XENPV_SIM_FSTATAT(fstatat64, stat64)
+// Programs that were linked with a C library older than 2.33 call these.
+XENPV_SIM_XSTAT(__xstat, stat)
+XENPV_SIM_XSTAT(__xstat64, stat64)
+XENPV_SIM_XSTAT(__lxstat, stat)
+XENPV_SIM_XSTAT(__lxstat64, stat64)
+
+XENPV_SIM_ACCESS(access)
+XENPV_SIM_ACCESS(eaccess)
+XENPV_SIM_ACCESS(euidaccess)
+
+int faccessat(int directory, const char* path, int mode, int flags) noexcept {
+  static const auto function = guest::libc::next<int(int, const char*, int, int)>("faccessat");
+  return with_path(path, [&](const char* p) { return function(directory, p, mode, flags); });
+}
+
+int statx(int directory, const char* path, int flags, unsigned mask, struct statx* facts) noexcept {
+  static const auto function =
+      guest::libc::next<int(int, const char*, int, unsigned, struct statx*)>("statx");
+  const auto found = guest::find_path(path);
+  if (!is_replaced(found)) return function(directory, path, flags, mask, facts);
+  const auto simulated = guest::simulated_path(path);
+  const int result = function(directory, simulated.c_str(), flags, mask, facts);
+  if (result == 0 && is_device(found)) {
+    facts->stx_mode = S_IFCHR | 0600;
+    facts->stx_rdev_major = misc_major;
+    facts->stx_rdev_minor = 50 + static_cast<unsigned>(found.device);
+  }
+  return result;
+}
+
+std::FILE* fopen(const char* path, const char* mode) {
+  static const auto function = guest::libc::next<std::FILE*(const char*, const char*)>("fopen");
+  return open_stream(path, mode, function);
+}
+
+std::FILE* fopen64(const char* path, const char* mode) {
+  static const auto function = guest::libc::next<std::FILE*(const char*, const char*)>("fopen64");
+  return open_stream(path, mode, function);
+}
+
+ssize_t getxattr(const char* path, const char* name, void* value, std::size_t size) noexcept {
+  static const auto function =
+      guest::libc::next<ssize_t(const char*, const char*, void*, std::size_t)>("getxattr");
+  return with_path(path, [&](const char* p) { return function(p, name, value, size); });
+}
+
+ssize_t lgetxattr(const char* path, const char* name, void* value, std::size_t size) noexcept {
+  static const auto function =
+      guest::libc::next<ssize_t(const char*, const char*, void*, std::size_t)>("lgetxattr");
+  return with_path(path, [&](const char* p) { return function(p, name, value, size); });
+}
+
+DIR* opendir(const char* path) {
+  static const auto function = guest::libc::next<DIR*(const char*)>("opendir");
+  return with_path(path, [&](const char* p) { return function(p); });
+}
+
+}  // extern "C"

@@ -1,0 +1,24 @@
+// The definitions that this library hides by interposing functions of the C library: those of the
+// next object in the search order, which is the C library or a sanitizer's runtime. Thread-safe.
+#pragma once
+
+#include <dlfcn.h>
+#include <sys/types.h>
+
+#include <cstddef>
+
+namespace xenpv::sim::guest::libc {
+
+/// Returns the next definition of the function. Cache it: the search is slow.
+template <class Function>
+[[nodiscard]] Function* next(const char* name) noexcept {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+[[nodiscard]] int open(const char* path, int flags, mode_t mode = 0) noexcept;
+int close(int fd) noexcept;
+[[nodiscard]] void* mmap(void* address, std::size_t size, int protection, int flags, int fd,
+                         off_t offset) noexcept;
+int munmap(void* address, std::size_t size) noexcept;
+
+}  // namespace xenpv::sim::guest::libc
