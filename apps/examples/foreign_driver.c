@@ -1,6 +1,8 @@
-/* foreign_driver: the first half of a PV driver, in plain C with Xen's own libraries. It shares a page with
- * domain 0, writes a greeting to it, and publishes the grant reference and an unbound port in xenstore.
- * It does not use xenpv; test_foreign_driver.sh shows how to test such a program in the simulator.
+/* foreign_driver: the first half of a PV driver, in plain C with Xen's own
+ * libraries. It shares a page with domain 0, writes a greeting to it, and
+ * publishes the grant reference and an unbound port in xenstore. It does not
+ * use xenpv; test_foreign_driver.sh shows how to test such a program in the
+ * simulator.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -37,7 +39,8 @@ int main(void)
 		return 1;
 	}
 	strcpy(page, "hello, backend");
-	if (publish(store, "data/ring-ref", reference) || publish(store, "data/event-channel", (uint32_t)port)) {
+	if (publish(store, "data/ring-ref", reference) ||
+	    publish(store, "data/event-channel", (uint32_t)port)) {
 		perror("foreign_driver: xs_write");
 		return 1;
 	}

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "sim/intercept/supervisor.hpp"
 #include "sim/launch.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
@@ -25,6 +26,33 @@ volatile std::sig_atomic_t forward_to = 0;
 
 void forward(int signal) {
   if (forward_to > 0) ::kill(forward_to, signal);
+}
+
+void forward_signals_to(pid_t command) {
+  struct sigaction ignore {};
+  struct sigaction pass_on {};
+  ignore.sa_handler = SIG_IGN;
+  pass_on.sa_handler = forward;
+  forward_to = command;
+  ::sigaction(SIGINT, &ignore, nullptr);
+  ::sigaction(SIGQUIT, &ignore, nullptr);
+  ::sigaction(SIGTERM, &pass_on, nullptr);
+  ::sigaction(SIGHUP, &pass_on, nullptr);
+}
+
+int to_shell_status(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// Like execute_in_domain(), but exits if the command cannot be started.
+[[noreturn]] void become_command(const std::filesystem::path& domain_directory,
+                                 const std::vector<std::string>& command) {
+  try {
+    execute_in_domain(domain_directory, command);
+  } catch (const failure& problem) {
+    log().error("{}", problem.what());
+    ::_exit(problem.code().value() == ENOENT ? not_found : not_executable);
+  }
 }
 
 std::vector<pid_t> children() {
@@ -63,30 +91,27 @@ pid_t spawn_in_domain(const std::filesystem::path& domain_directory,
                       const std::vector<std::string>& command) {
   const auto child = ::fork();
   if (child < 0) throw_errno(fmt::format("fork for {}", command.front()));
-  if (child != 0) return child;
-  try {
-    execute_in_domain(domain_directory, command);
-  } catch (const failure& problem) {
-    log().error("{}", problem.what());
-    ::_exit(problem.code().value() == ENOENT ? not_found : not_executable);
-  }
+  if (child == 0) become_command(domain_directory, command);
+  return child;
 }
 
 int wait_for(pid_t child) {
-  struct sigaction ignore {};
-  struct sigaction pass_on {};
-  ignore.sa_handler = SIG_IGN;
-  pass_on.sa_handler = forward;
-  forward_to = child;
-  ::sigaction(SIGINT, &ignore, nullptr);
-  ::sigaction(SIGQUIT, &ignore, nullptr);
-  ::sigaction(SIGTERM, &pass_on, nullptr);
-  ::sigaction(SIGHUP, &pass_on, nullptr);
+  forward_signals_to(child);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   forward_to = 0;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return to_shell_status(status);
+}
+
+int run_intercepted(const std::filesystem::path& domain_directory,
+                    const std::vector<std::string>& command) {
+  const auto started = sim::intercept::supervised_command::start(
+      domain_directory, [&] { become_command(domain_directory, command); });
+  forward_signals_to(started.process());
+  const int status = started.wait();
+  forward_to = 0;
+  return to_shell_status(status);
 }
 
 void adopt_orphans() {
@@ -98,8 +123,9 @@ void end_orphans() {
   for (auto left = children(); !left.empty(); left = children()) {
     for (const auto child : left)
       ::kill(child, SIGKILL);
-    while (::waitpid(-1, nullptr, 0) > 0) {
-    }
+    // Wait only for these: the processes that this one inherits from them have not been killed.
+    for (const auto child : left)
+      ::waitpid(child, nullptr, 0);
   }
 }
 

@@ -24,6 +24,7 @@ struct host_command_options {
   domid domain{1};
   std::optional<domid> number;
   bool keep = false;
+  bool intercept = false;
   std::chrono::nanoseconds frozen{};
   std::chrono::nanoseconds suspended{};
   std::uint32_t virq = 0;
@@ -80,11 +81,13 @@ void add_exec(cli::app& app) {
   with_directory(command)
       .option("--domain N", host_arguments().domain, "domain in which to run CMD",
               cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
+      .flag(intercept_flag, host_arguments().intercept, intercept_help)
       .takes_command(host_arguments().command)
-      .action([](std::ostream&) -> cli::exit_code {
-        execute_in_domain(
-            sim::ask_domain_directory(host_arguments().directory, host_arguments().domain),
-            host_arguments().command);
+      .action([](std::ostream&) {
+        const auto& arguments = host_arguments();
+        const auto directory = sim::ask_domain_directory(arguments.directory, arguments.domain);
+        if (!arguments.intercept) execute_in_domain(directory, arguments.command);
+        return static_cast<cli::exit_code>(run_intercepted(directory, arguments.command));
       });
 }
 

@@ -19,6 +19,7 @@ struct run_options {
   host_settings host;
   domid domain{1};
   std::string report;
+  bool intercept = false;
   std::vector<std::string> command;
 };
 
@@ -40,15 +41,17 @@ cli::exit_code run(const run_options& options) {
   const auto host_config = to_options(options.host);
   auto host = sim::host_process::start(host_config);
   std::optional<pid_t> backend;
+  int status = 0;
   try {
     backend = start_backends(host.directory(), host_config.disks, log_mode::verbose);
+    const auto directory = sim::ask_domain_directory(host.directory(), options.domain);
+    status = options.intercept ? run_intercepted(directory, options.command)
+                               : wait_for(spawn_in_domain(directory, options.command));
   } catch (...) {
     host.stop();
     end_orphans();
     throw;
   }
-  const auto directory = sim::ask_domain_directory(host.directory(), options.domain);
-  const int status = wait_for(spawn_in_domain(directory, options.command));
   write_report(host, options.report);
   if (backend) end_block_backend(*backend);
   // Stop the host first: resources that the domain's processes still use must disappear as at a
@@ -76,6 +79,7 @@ void add_run(cli::app& app) {
               "write the final state of the host as JSON: remaining ports and pages, recorded "
               "kernel BUGs",
               cli::as_text)
+      .flag(intercept_flag, options.intercept, intercept_help)
       .takes_command(options.command);
   add_host_options(command, options.host);
   command.action([](std::ostream&) { return run(options); });

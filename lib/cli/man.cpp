@@ -116,7 +116,7 @@ void add_see_also(std::string& page, const command_spec& root) {
   for (const std::string_view name :
        {"xenpv-disk", "xenpv-doctor", "xenpv-evtchn", "xenpv-ipi", "xenpv-sim", "xenpv-timer"})
     if (name != root.name) page += fmt::format(".BR {} (1),\n", literal(name));
-  page += ".BR xenpv\\-recovery (7)\n";
+  page += ".BR xenpv\\-recovery (7),\n.BR xenpv\\-sim\\-testing (7)\n";
 }
 
 }  // namespace

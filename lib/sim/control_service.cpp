@@ -44,21 +44,18 @@ control_service::~control_service() {
 
 bool control_service::serve() {
   std::vector<std::uint32_t> words(control_words_max);
-  for (;;) {
-    control_request request{};
-    unique_fd ignored_fd;
-    const auto bytes =
-        receive_message(socket_.get(), &request, sizeof request, words.data(),
-                        words.size() * sizeof(std::uint32_t), ignored_fd, MSG_DONTWAIT);
-    if (bytes < 0) return errno == EAGAIN;
-    if (static_cast<std::size_t>(bytes) != request.count * sizeof(std::uint32_t)) return false;
-    auto result = execute(request, {words.data(), request.count});
-    result.reply.count = static_cast<std::uint32_t>(result.words.size());
-    const int fd = result.owned ? result.owned.get() : result.fd;
-    if (!send_message(socket_.get(), &result.reply, sizeof result.reply, result.words.data(),
-                      result.words.size() * sizeof(std::uint32_t), fd))
-      return false;
-  }
+  control_request request{};
+  unique_fd ignored_fd;
+  const auto bytes =
+      receive_message(socket_.get(), &request, sizeof request, words.data(),
+                      words.size() * sizeof(std::uint32_t), ignored_fd, MSG_DONTWAIT);
+  if (bytes < 0) return errno == EAGAIN;
+  if (static_cast<std::size_t>(bytes) != request.count * sizeof(std::uint32_t)) return false;
+  auto result = execute(request, {words.data(), request.count});
+  result.reply.count = static_cast<std::uint32_t>(result.words.size());
+  const int fd = result.owned ? result.owned.get() : result.fd;
+  return send_message(socket_.get(), &result.reply, sizeof result.reply, result.words.data(),
+                      result.words.size() * sizeof(std::uint32_t), fd);
 }
 
 bool control_service::owns(event_channels::handle_id id) const {
@@ -75,6 +72,7 @@ control_service::answer control_service::execute(const control_request& request,
       out.reply.error = request.a == shared_magic ? 0 : EPROTO;
       out.reply.a = slot_;
       out.fd = host_.shared_memory();
+      if (request.b != 0) process_ = static_cast<pid_t>(request.b);
       return out;
     case control_op::evtchn_open:
       return open_handle();

@@ -49,7 +49,8 @@ class control_service {
   control_service(const control_service&) = delete;
   control_service& operator=(const control_service&) = delete;
 
-  /// Handles the pending requests. Returns false if the process has disconnected.
+  /// Handles one request: a descriptor that the process closes before the next request must take
+  /// effect first (see reactor::run). Returns false if the process has disconnected.
   [[nodiscard]] bool serve();
 
   [[nodiscard]] int descriptor() const noexcept { return socket_.get(); }

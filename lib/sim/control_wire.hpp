@@ -11,7 +11,8 @@
 namespace xenpv::sim {
 
 enum class control_op : std::uint32_t {
-  hello,             ///< a = shared_magic            -> fd shared state; a = slot
+  hello,             ///< a = shared_magic, b = process that the connection acts for, 0: the caller
+                     ///<                             -> fd shared state; a = slot
   evtchn_open,       ///<                             -> fd read end; a = handle (index << 32 |
                      ///<                             generation)
   evtchn_adopt,      ///< a = inode of the descriptor -> a = handle

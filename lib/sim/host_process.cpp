@@ -123,8 +123,11 @@ void host_process::start_daemon(const host_options& options) {
     ::setsid();
     if (::fork() != 0) ::_exit(0);
     const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    for (const int standard : {0, 1, 2})
-      ::dup2(null.get(), standard);
+    const unique_fd log_file(::open((options.directory / "host.log").c_str(),
+                                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    ::dup2(null.get(), STDIN_FILENO);
+    for (const int standard : {STDOUT_FILENO, STDERR_FILENO})
+      ::dup2(log_file ? log_file.get() : null.get(), standard);
     run_host(options, std::move(writer));
   }
   writer.reset();

@@ -1,6 +1,6 @@
-// The environment of programs in a simulated domain. It makes unmodified programs load libxensim.so
-// before the Xen libraries and connect to their domain's xenstored instead of the real one. Does
-// not start processes.
+// The environment of programs in a simulated domain. It makes unmodified programs load
+// libxensim.so, which provides the device files of the domain, and lets libxenstore connect to the
+// domain's xenstored instead of the real one. Does not start processes.
 #pragma once
 
 #include <filesystem>

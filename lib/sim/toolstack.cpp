@@ -134,6 +134,8 @@ void toolstack::build_machine(const std::filesystem::path& root, domid domain,
   write_file(root / "sys/module/xen_gntalloc/parameters/limit", fmt::format("{}\n", grant_limit));
   for (const auto* device : {"evtchn", "gntalloc", "gntdev", "xenbus", "privcmd"})
     write_file(root / "dev/xen" / device, "");
+  for (const auto* device : {"xenbus", "privcmd"})
+    write_file(root / "proc/xen" / device, "");
 }
 
 }  // namespace xenpv::sim

@@ -1,14 +1,19 @@
-// A handle's file descriptor: blocking, readiness, duplicates, adoption and close-on-exec.
+// A handle's file descriptor: blocking, readiness, writes, duplicates, adoption and close-on-exec.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <future>
 #include <thread>
+#include <vector>
 
 #include "contract/event_handle.hpp"
+#include "xenpv/base/types.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::contract {
@@ -20,6 +25,12 @@ namespace {
 
 [[nodiscard]] bool closes_on_exec(const event_handle& handle) {
   return (::fcntl(handle.descriptor(), F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+/// Returns what poll(2) reports now.
+[[nodiscard]] int readiness(int descriptor) {
+  pollfd entry{descriptor, POLLIN | POLLOUT, 0};
+  return ::poll(&entry, 1, 0) < 0 ? -1 : entry.revents;
 }
 
 /// An epoll instance that watches one descriptor.
@@ -125,6 +136,71 @@ TEST(event_descriptor, fires_edge_triggered_epoll_when_unmask_delivers_an_event)
   ASSERT_FALSE(set.fires(quiet));
   pair.right.unmask(pair.right_port);
   EXPECT_TRUE(set.fires(time_limit));
+}
+
+TEST(event_descriptor, is_open_for_reading_and_writing) {
+  const event_handle handle;
+  EXPECT_EQ(::fcntl(handle.descriptor(), F_GETFL) & O_ACCMODE, O_RDWR);
+}
+
+TEST(event_descriptor, is_always_writable) {
+  loopback pair;
+  EXPECT_EQ(readiness(pair.right.descriptor()), POLLOUT);
+  pair.left.notify(pair.left_port);
+  ASSERT_TRUE(readable_within(pair.right.descriptor(), time_limit));
+  EXPECT_EQ(readiness(pair.right.descriptor()), POLLIN | POLLOUT);
+  ASSERT_EQ(pair.right.take(), pair.right_port);
+  EXPECT_EQ(readiness(pair.right.descriptor()), POLLOUT) << "although a port is masked";
+}
+
+TEST(event_descriptor, unmasks_the_ports_that_are_written) {
+  event_handle left, right;
+  std::vector<std::uint32_t> waiting, bound;
+  for (int i = 0; i < 3; ++i) {
+    waiting.push_back(left.bind_unbound());
+    bound.push_back(right.bind_interdomain(self, waiting.back()));
+  }
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(right.take());  // all ports are masked now
+  for (const auto port : waiting)
+    left.notify(port);
+  ASSERT_TRUE(right.stays_quiet());
+  const std::array written{bound[2], bound[0]};
+  EXPECT_EQ(::write(right.descriptor(), written.data(), sizeof written), 8);
+  std::vector<std::uint32_t> seen{right.take().value(), right.take().value()};
+  EXPECT_THAT(seen, testing::UnorderedElementsAre(bound[0], bound[2]));
+  EXPECT_TRUE(right.stays_quiet());
+}
+
+TEST(event_descriptor, accepts_only_whole_ports) {
+  loopback pair;
+  pair.left.notify(pair.left_port);
+  ASSERT_EQ(pair.right.take(), pair.right_port);
+  pair.left.notify(pair.left_port);
+  const std::array ports{pair.right_port, pair.right_port};
+  EXPECT_EQ(::write(pair.right.descriptor(), ports.data(), 0), 0);
+  EXPECT_EQ(::write(pair.right.descriptor(), ports.data(), 3), 0);
+  EXPECT_TRUE(pair.right.stays_quiet()) << "still masked";
+  EXPECT_EQ(::write(pair.right.descriptor(), ports.data(), 7), 4);
+  EXPECT_EQ(pair.right.take(), pair.right_port);
+}
+
+TEST(event_descriptor, ignores_written_ports_of_other_handles) {
+  loopback pair;
+  pair.left.notify(pair.left_port);
+  ASSERT_EQ(pair.right.take(), pair.right_port);
+  pair.left.notify(pair.left_port);
+  const std::array ports{pair.left_port, std::uint32_t{0x7FFFFFFF}, std::uint32_t{0}};
+  EXPECT_EQ(::write(pair.right.descriptor(), ports.data(), sizeof ports), 12);
+  EXPECT_EQ(::write(pair.left.descriptor(), &pair.right_port, 4), 4);
+  EXPECT_TRUE(pair.right.stays_quiet()) << "still masked";
+}
+
+TEST(event_descriptor, accepts_at_most_a_page) {
+  loopback pair;
+  const std::vector<std::uint32_t> ports(2 * page_size / 4, pair.right_port);
+  EXPECT_EQ(::write(pair.right.descriptor(), ports.data(), 2 * page_size),
+            static_cast<ssize_t>(page_size));
 }
 
 TEST(event_descriptor, is_the_same_at_every_call) {

@@ -19,7 +19,9 @@ constexpr int exit_usage = 2;
 constexpr int exit_not_possible = 77;
 
 constexpr const char* help_text =
-    "contract_tests: test the parts of libxenevtchn, libxengnttab and libxenstore that xenpv uses\n"
+    "contract_tests: test the parts of libxenevtchn, libxengnttab and libxenstore that xenpv "
+    "uses,\n"
+    "and Xen's device files\n"
     "\n"
     "  contract_tests [--gtest_filter=PATTERN ...]   run the cases in this domain\n"
     "  contract_tests --peer DOMID                   in domain 0: serve the two-domain cases of "

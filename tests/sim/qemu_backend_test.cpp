@@ -217,7 +217,7 @@ struct loaded_disk {
 };
 
 constexpr unsigned workers = 12;
-constexpr std::size_t cells =
+constexpr std::size_t load_cells =
     (workers + 1) * recovery_load::region_size / recovery_oracle::cell_size;
 
 /// Runs a worker's `part` on the thread of the disk's queue.
@@ -296,7 +296,7 @@ TEST(qemu_backend, loses_no_flushed_write_when_it_is_killed_under_load) {
   show_log_if_requested();
   const auto kills = number_from("XENPV_QEMU_KILLS", 10);
   sim::simulated_toolstack toolstack;
-  recovery_oracle oracle(cells);
+  recovery_oracle oracle(load_cells);
   loaded_disk disk;
   std::mt19937 random(1);
   auto kill_repeatedly = [&] {
@@ -330,7 +330,7 @@ TEST(qemu_backend, is_replaced_when_the_guest_is_restored) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   show_log_if_requested();
   sim::simulated_toolstack toolstack;
-  recovery_oracle oracle(cells);
+  recovery_oracle oracle(load_cells);
   loaded_disk disk;
   auto save_twice = [&] {
     for (const bool same_number : {true, false}) {

@@ -12,7 +12,10 @@
 #include <cstring>
 #include <ctime>
 #include <new>
+#include <utility>
 
+#include "sim/guest/cancellation_guard.hpp"
+#include "sim/guest/libc.hpp"
 #include "sim/socket_message.hpp"
 
 namespace xenpv::sim::guest {
@@ -53,10 +56,11 @@ class sigpipe_guard {
 
 attachment* attachment::current() noexcept {
   if (auto* existing = instance.load(std::memory_order_acquire)) return existing;
+  const cancellation_guard guard;
   const std::lock_guard lock(creation);
   if (auto* existing = instance.load(std::memory_order_acquire)) return existing;
   auto* fresh = new (storage) attachment;
-  if (!fresh->connect()) {
+  if (!fresh->connect(0)) {
     const int saved = errno;
     fresh->~attachment();
     errno = saved;
@@ -68,6 +72,36 @@ attachment* attachment::current() noexcept {
   return fresh;
 }
 
+std::unique_ptr<attachment> attachment::connect_for(pid_t process) noexcept {
+  std::unique_ptr<attachment> fresh(new (std::nothrow) attachment);
+  if (fresh == nullptr) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  if (fresh->connect(process)) return fresh;
+  const int saved = errno;
+  fresh.reset();
+  errno = saved;
+  return nullptr;
+}
+
+void attachment::set_current(attachment* connection) noexcept {
+  instance.store(connection, std::memory_order_release);
+}
+
+attachment::~attachment() {
+  close_descriptors();
+}
+
+void attachment::close_descriptors() noexcept {
+  for (auto& cached : memories_)
+    if (cached.fd >= 0) ::close(cached.fd);
+  for (auto& word : wakers_)
+    if (const auto value = word.load(); value != 0)
+      ::close(static_cast<int>(value & 0xffffffff) - 1);
+  if (state_ != nullptr) ::munmap(static_cast<void*>(state_), sizeof(shared_state));
+}
+
 void attachment::forget_after_fork() noexcept {
   // The host detects the parent's exit when the parent's connection closes, so the child must not
   // keep that connection open. Threads that do not exist in the child may hold locks, so do not
@@ -76,15 +110,10 @@ void attachment::forget_after_fork() noexcept {
   new (&creation) std::mutex;
   if (old == nullptr) return;
   ::close(old->socket_.get());
-  for (auto& cached : old->memories_)
-    if (cached.fd >= 0) ::close(cached.fd);
-  for (auto& word : old->wakers_)
-    if (const auto value = word.load(); value != 0)
-      ::close(static_cast<int>(value & 0xffffffff) - 1);
-  ::munmap(static_cast<void*>(old->state_), sizeof(shared_state));
+  old->close_descriptors();
 }
 
-bool attachment::connect() noexcept {
+bool attachment::connect(pid_t process) noexcept {
   const char* directory = std::getenv("XENPV_SIM_DIR");
   if (directory == nullptr) {
     errno = ENODEV;
@@ -103,7 +132,7 @@ bool attachment::connect() noexcept {
   if (!socket_ ||
       ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return false;
-  auto hello = call(control_op::hello, shared_magic);
+  auto hello = call(control_op::hello, shared_magic, static_cast<std::uint64_t>(process));
   if (hello.error != 0 || !hello.fd) {
     errno = hello.error != 0 ? hello.error : EPROTO;
     return false;
@@ -115,7 +144,7 @@ bool attachment::connect() noexcept {
   slot_ = static_cast<std::uint8_t>(hello.a);
   if (state_->magic == shared_magic && state_->size == sizeof(shared_state)) return true;
   // The host is a different build and may have a different table layout.
-  ::munmap(memory, sizeof(shared_state));
+  ::munmap(std::exchange(state_, nullptr), sizeof(shared_state));
   errno = EPROTO;
   return false;
 }
@@ -123,6 +152,7 @@ bool attachment::connect() noexcept {
 host_answer attachment::call(control_op op, std::uint64_t a, std::uint64_t b, std::uint64_t c,
                              std::span<const std::uint32_t> words) noexcept {
   host_answer out;
+  const cancellation_guard guard;
   const control_request request{op, static_cast<std::uint32_t>(words.size()), a, b, c};
   control_reply reply{};
   out.words.resize(control_words_max);
@@ -177,11 +207,12 @@ int attachment::waker(std::uint16_t handle, std::uint32_t generation) noexcept {
 }
 
 void attachment::write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) {
+  const cancellation_guard uncancelled;
   const int fd = waker(handle, generation);
   if (fd < 0) return;
   const sigpipe_guard guard;
   // EPIPE: the reader has just closed the handle; the host will close the handle's ports.
-  [[maybe_unused]] const auto written = ::write(fd, &port, sizeof port);
+  [[maybe_unused]] const auto written = libc::write(fd, &port, sizeof port);
 }
 
 }  // namespace xenpv::sim::guest

@@ -3,11 +3,16 @@
 // (XENPV_SIM_DIR). Thread-safe. After a fork, the child opens its own connection, as the C
 // libraries require. Depends only on the C library and the shared tables, because it is loaded into
 // third-party programs.
+//
+// The supervisor of intercepted processes (intercept/) has one connection for each of them instead.
 #pragma once
+
+#include <sys/types.h>
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -33,6 +38,16 @@ class attachment final : public port_ring_writer {
   /// the host has exited).
   [[nodiscard]] static attachment* current() noexcept;
 
+  /// Opens a connection for another process, which the host then treats as the caller. Errors are
+  /// as for current().
+  [[nodiscard]] static std::unique_ptr<attachment> connect_for(pid_t process) noexcept;
+  /// Makes current() return `connection` (not owned), or nullptr for none.
+  static void set_current(attachment* connection) noexcept;
+
+  ~attachment();
+  attachment(const attachment&) = delete;
+  attachment& operator=(const attachment&) = delete;
+
   [[nodiscard]] host_answer call(control_op op, std::uint64_t a = 0, std::uint64_t b = 0,
                                  std::uint64_t c = 0,
                                  std::span<const std::uint32_t> words = {}) noexcept;
@@ -52,7 +67,9 @@ class attachment final : public port_ring_writer {
 
  private:
   attachment() = default;
-  [[nodiscard]] bool connect() noexcept;
+  /// `process`: the process that this connection acts for; 0: this one.
+  [[nodiscard]] bool connect(pid_t process) noexcept;
+  void close_descriptors() noexcept;
   [[nodiscard]] int waker(std::uint16_t handle, std::uint32_t generation) noexcept;
   static void forget_after_fork() noexcept;
 

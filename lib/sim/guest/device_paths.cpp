@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "sim/guest/cancellation_guard.hpp"
 #include "sim/guest/libc.hpp"
 
 namespace xenpv::sim::guest {
@@ -26,8 +28,8 @@ constexpr std::array devices = {
     named_device{"/dev/xen/gntalloc", {path_kind::device, device_kind::gntalloc}},
     named_device{"/dev/xen/privcmd", {path_kind::device, device_kind::privcmd}},
     named_device{"/proc/xen/privcmd", {path_kind::device, device_kind::privcmd}},
-    named_device{"/dev/xen/xenbus", {path_kind::store, device_kind::none}},
-    named_device{"/proc/xen/xenbus", {path_kind::store, device_kind::none}},
+    named_device{"/dev/xen/xenbus", {path_kind::store, device_kind::xenbus}},
+    named_device{"/proc/xen/xenbus", {path_kind::store, device_kind::xenbus}},
 };
 
 constexpr std::array<std::string_view, 3> replaced_directories = {"/dev/xen", "/proc/xen",
@@ -74,17 +76,31 @@ device_path find_path(const char* path) noexcept {
   return {path_kind::file, device_kind::none};
 }
 
+bool is_device(const device_path& found) noexcept {
+  return found.kind == path_kind::device || found.kind == path_kind::store;
+}
+
+dev_t device_number(device_kind device) noexcept {
+  constexpr unsigned misc_major = 10;
+  constexpr unsigned first_minor = 50;
+  return ::gnu_dev_makedev(misc_major, first_minor + static_cast<unsigned>(device));
+}
+
 std::string simulated_path(std::string_view path) {
   const auto* directory = domain_directory();
   return std::string(directory == nullptr ? "" : directory) + "/root" + std::string(path);
 }
 
 int open_path(const device_path& found, const char* path, int flags) noexcept {
+  const cancellation_guard guard;
   switch (found.kind) {
     case path_kind::device:
       return open_device_file(found.device, flags);
-    case path_kind::store:
-      return connect_to_store(flags);
+    case path_kind::store: {
+      const int fd = connect_to_store(flags);
+      if (fd >= 0) add_duplicate(fd, {device_kind::xenbus, 0});
+      return fd;
+    }
     case path_kind::file:
     case path_kind::other:
       break;

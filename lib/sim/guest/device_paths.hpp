@@ -3,6 +3,9 @@
 // root/ in the domain directory. Outside a simulated domain, no path is replaced.
 #pragma once
 
+#include <sys/stat.h>
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 
@@ -24,6 +27,11 @@ struct device_path {
 
 /// Classifies an absolute path. Cheap for paths that are not replaced.
 [[nodiscard]] device_path find_path(const char* path) noexcept;
+
+/// What stat(2) reports for a device; root/ contains a regular file in its place.
+inline constexpr mode_t device_mode = S_IFCHR | 0600;
+[[nodiscard]] bool is_device(const device_path& found) noexcept;
+[[nodiscard]] dev_t device_number(device_kind device) noexcept;
 
 /// Returns the path below root/ in the domain directory that replaces `path`.
 [[nodiscard]] std::string simulated_path(std::string_view path);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "sim/guest/attachment.hpp"
@@ -34,6 +35,15 @@ int notify(std::uint64_t handle, std::uint32_t port) {
   return 0;
 }
 
+/// True for the requests that have an argument.
+bool is_known(unsigned long request_number) {
+  constexpr std::array<unsigned long, 6> known = {
+      IOCTL_EVTCHN_NOTIFY,           IOCTL_EVTCHN_BIND_VIRQ,
+      IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_BIND_UNBOUND_PORT,
+      IOCTL_EVTCHN_UNBIND,           IOCTL_EVTCHN_RESTRICT_DOMID};
+  return std::find(known.begin(), known.end(), request_number) != known.end();
+}
+
 /// Discards the ports that have not been read. They stay masked.
 int reset(int fd) {
   pollfd poll{fd, POLLIN, 0};
@@ -47,7 +57,7 @@ int reset(int fd) {
 
 int evtchn_ioctl(std::uint64_t handle, int fd, unsigned long request_number,
                  void* argument) noexcept {
-  if (argument == nullptr && request_number != IOCTL_EVTCHN_RESET) return fail(EFAULT);
+  if (argument == nullptr && is_known(request_number)) return fail(EFAULT);
   switch (request_number) {
     case IOCTL_EVTCHN_NOTIFY:
       return notify(handle, static_cast<ioctl_evtchn_notify*>(argument)->port);
@@ -69,8 +79,12 @@ int evtchn_ioctl(std::uint64_t handle, int fd, unsigned long request_number,
     case IOCTL_EVTCHN_RESET:
       return reset(fd);
     default:
-      return fail(ENOTTY);
+      return fail(ENOSYS);  // the driver does not use ENOTTY
   }
+}
+
+std::size_t evtchn_read_size(std::size_t size) noexcept {
+  return std::min(size, page_size) / sizeof(std::uint32_t) * sizeof(std::uint32_t);
 }
 
 ssize_t evtchn_write(std::uint64_t handle, const void* bytes, std::size_t size) noexcept {

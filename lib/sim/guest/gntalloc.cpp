@@ -59,15 +59,14 @@ gntalloc_file::~gntalloc_file() {
 }
 
 int gntalloc_file::ioctl(unsigned long request, void* argument) {
-  if (argument == nullptr) return fail(EFAULT);
   const std::lock_guard lock(mutex_);
   switch (request) {
     case IOCTL_GNTALLOC_ALLOC_GREF:
-      return allocate(argument);
+      return argument == nullptr ? fail(EFAULT) : allocate(argument);
     case IOCTL_GNTALLOC_DEALLOC_GREF:
-      return deallocate(argument);
+      return argument == nullptr ? fail(EFAULT) : deallocate(argument);
     case IOCTL_GNTALLOC_SET_UNMAP_NOTIFY:
-      return set_notice(argument);
+      return argument == nullptr ? fail(EFAULT) : set_notice(argument);
     default:
       return fail(ENOTTY);
   }

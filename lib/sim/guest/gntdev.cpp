@@ -18,7 +18,12 @@ class grant_map final : public mapped_object {
   grant_map(std::uint64_t file_offset, std::vector<std::uint32_t> mapped_grants)
       : offset(file_offset), grants(std::move(mapped_grants)) {}
   ~grant_map() override {
-    if (auto* host = id ? attachment::current() : nullptr) (void)host->call(control_op::unmap, *id);
+    auto* host = id || notice ? attachment::current() : nullptr;
+    if (host == nullptr) return;
+    if (id)
+      (void)host->call(control_op::unmap, *id);
+    else if ((notice->action & UNMAP_NOTIFY_SEND_EVENT) != 0)
+      (void)send_event(host->state(), *host, host->slot(), notice->port);
   }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return grants.size() / 2 * page_size; }
@@ -61,24 +66,21 @@ gntdev_file::gntdev_file() = default;
 gntdev_file::~gntdev_file() = default;
 
 int gntdev_file::ioctl(unsigned long request, void* argument) {
-  if (argument == nullptr) return fail(EFAULT);
-  if (request == IOCTL_GNTDEV_GRANT_COPY) return grant_copy(argument);
-  std::shared_ptr<grant_map> removed;  // released without the lock
+  const bool has_argument = argument != nullptr;
+  if (request == IOCTL_GNTDEV_GRANT_COPY) return has_argument ? grant_copy(argument) : fail(EFAULT);
   const std::lock_guard lock(mutex_);
   switch (request) {
     case IOCTL_GNTDEV_MAP_GRANT_REF:
-      return add_map(argument);
+      return has_argument ? add_map(argument) : fail(EFAULT);
     case IOCTL_GNTDEV_UNMAP_GRANT_REF:
-      return remove_map(argument);
+      return has_argument ? remove_map(argument) : fail(EFAULT);
     case IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR:
-      return find_map(argument);
-    case IOCTL_GNTDEV_SET_MAX_GRANTS:
-      return 0;
+      return has_argument ? find_map(argument) : fail(EFAULT);
     case IOCTL_GNTDEV_SET_UNMAP_NOTIFY:
-      return set_notice(argument);
+      return has_argument ? set_notice(argument) : fail(EFAULT);
     default:
-      // In particular the dma-buf requests, as on a kernel without CONFIG_XEN_GNTDEV_DMABUF, such
-      // as Debian's.
+      // In particular SET_MAX_GRANTS, which current kernels no longer have, and the dma-buf
+      // requests, as on a kernel without CONFIG_XEN_GNTDEV_DMABUF, such as Debian's.
       return fail(ENOTTY);
   }
 }
@@ -91,10 +93,10 @@ int gntdev_file::add_map(void* argument) {
     grants.push_back(request.refs[i].domid);
     grants.push_back(request.refs[i].ref);
   }
-  // Like the kernel, use the first gap that is large enough.
+  // Like the kernel, use the first gap that is larger than the map.
   std::uint64_t offset = 0;
   for (const auto& [start, map] : maps_) {
-    if (offset + request.count * page_size <= start) break;
+    if (offset + request.count * page_size < start) break;
     offset = start + map->size();
   }
   maps_[offset] = std::make_shared<grant_map>(offset, std::move(grants));
@@ -130,6 +132,7 @@ int gntdev_file::set_notice(void* argument) {
   if (offset >= map.size()) return fail(ENOENT);
   const unmap_notice notice{offset, request.action, request.event_channel_port};
   if (map.id) return guest::set_notice(control_op::map_notice, *map.id, notice);
+  if (check_notice(notice) != 0) return -1;
   map.notice = notice;
   return 0;
 }

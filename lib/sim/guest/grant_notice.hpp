@@ -14,6 +14,9 @@ struct unmap_notice {
   std::uint32_t port = 0;
 };
 
+/// Checks the action and the port. Returns 0, or -1 with errno set.
+int check_notice(const unmap_notice& notice) noexcept;
+
 /// Registers the notice at the host. `id`: the host's share or map ID. Returns 0, or -1 with errno
 /// set.
 int set_notice(control_op op, std::uint32_t id, const unmap_notice& notice) noexcept;

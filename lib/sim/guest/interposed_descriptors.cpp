@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdarg>
+#include <memory>
+#include <vector>
 
 #include "sim/guest/evtchn.hpp"
 #include "sim/guest/gntalloc.hpp"
@@ -32,11 +34,16 @@ bool is_xen_request(unsigned long request) {
 int device_ioctl(const guest::open_device& device, int fd, unsigned long request, void* argument) {
   if (device.kind == device_kind::evtchn)
     return guest::evtchn_ioctl(device.id, fd, request, argument);
+  if (device.kind == device_kind::xenbus) return guest::fail(ENOTTY);
   const auto file = guest::file_of(device);
   return file == nullptr ? guest::fail(EBADF) : file->ioctl(request, argument);
 }
 
 void* map(void* address, std::size_t size, int protection, int flags, int fd, off_t offset) {
+  // MAP_FIXED also unmaps what was there before. The owners are released at the end.
+  const auto replaced = (flags & MAP_FIXED) != 0
+                            ? guest::forget_pages(address, size)
+                            : std::vector<std::shared_ptr<guest::mapped_object>>{};
   const auto device = guest::find_device(fd);
   if (device.kind == device_kind::none || (flags & MAP_ANONYMOUS) != 0)
     return guest::libc::mmap(address, size, protection, flags, fd, offset);
@@ -101,11 +108,16 @@ int ioctl(int fd, unsigned long request, ...) noexcept {
   return function(fd, request, argument);
 }
 
+ssize_t read(int fd, void* bytes, std::size_t size) {
+  if (guest::find_device(fd).kind != device_kind::evtchn) return guest::libc::read(fd, bytes, size);
+  const auto whole = guest::evtchn_read_size(size);
+  return whole == 0 ? 0 : guest::libc::read(fd, bytes, whole);
+}
+
 ssize_t write(int fd, const void* bytes, std::size_t size) {
-  static const auto function = guest::libc::next<ssize_t(int, const void*, std::size_t)>("write");
   const auto device = guest::find_device(fd);
   return device.kind == device_kind::evtchn ? guest::evtchn_write(device.id, bytes, size)
-                                            : function(fd, bytes, size);
+                                            : guest::libc::write(fd, bytes, size);
 }
 
 ssize_t writev(int fd, const iovec* parts, int count) {

@@ -19,21 +19,28 @@ using guest::path_kind;
 
 namespace {
 
-constexpr unsigned misc_major = 10;
-
 bool is_replaced(const guest::device_path& found) {
   return found.kind != path_kind::other;
 }
 
-bool is_device(const guest::device_path& found) {
-  return found.kind == path_kind::device || found.kind == path_kind::store;
-}
-
 /// Changes the facts about a regular file into those of a device.
 template <class Facts>
-void show_device(Facts& facts, const guest::device_path& found) {
-  facts.st_mode = S_IFCHR | 0600;
-  facts.st_rdev = ::makedev(misc_major, 50 + static_cast<unsigned>(found.device));
+void show_device(Facts& facts, guest::device_kind device) {
+  facts.st_mode = guest::device_mode;
+  facts.st_rdev = guest::device_number(device);
+}
+
+/// Handles fstat(2) and its variants. `result` is that of the C library.
+template <class Facts>
+int stat_descriptor(int fd, Facts* facts, int result) {
+  const auto device = guest::find_device(fd).kind;
+  if (result == 0 && device != guest::device_kind::none) show_device(*facts, device);
+  return result;
+}
+
+/// True if the call is about the descriptor and not about a path.
+bool is_about_descriptor(const char* path, int flags) {
+  return (flags & AT_EMPTY_PATH) != 0 && (path == nullptr || *path == '\0');
 }
 
 template <class Facts, class Call>
@@ -41,7 +48,7 @@ int stat_path(const char* path, Facts* facts, Call call) {
   const auto found = guest::find_path(path);
   if (!is_replaced(found)) return call(path);
   const int result = call(guest::simulated_path(path).c_str());
-  if (result == 0 && is_device(found)) show_device(*facts, found);
+  if (result == 0 && guest::is_device(found)) show_device(*facts, found.device);
   return result;
 }
 
@@ -100,12 +107,25 @@ std::FILE* open_stream(const char* path, const char* mode,
     return stat_path(path, facts, [&](const char* p) { return function(p, facts); });      \
   }
 
-#define XENPV_SIM_FSTATAT(name, type)                                                      \
-  int name(int directory, const char* path, struct type* facts, int flags) noexcept {      \
-    static const auto function =                                                           \
-        guest::libc::next<int(int, const char*, struct type*, int)>(#name);                \
-    return stat_path(path, facts,                                                          \
-                     [&](const char* p) { return function(directory, p, facts, flags); }); \
+#define XENPV_SIM_FSTAT(name, type)                                                \
+  int name(int fd, struct type* facts) noexcept {                                  \
+    static const auto function = guest::libc::next<int(int, struct type*)>(#name); \
+    return stat_descriptor(fd, facts, function(fd, facts));                        \
+  }
+
+#define XENPV_SIM_FSTATAT(name, type)                                                           \
+  int name(int directory, const char* path, struct type* facts, int flags) noexcept {           \
+    static const auto function =                                                                \
+        guest::libc::next<int(int, const char*, struct type*, int)>(#name);                     \
+    const auto call = [&](const char* p) { return function(directory, p, facts, flags); };      \
+    if (is_about_descriptor(path, flags)) return stat_descriptor(directory, facts, call(path)); \
+    return stat_path(path, facts, call);                                                        \
+  }
+
+#define XENPV_SIM_FXSTAT(name, type)                                                    \
+  int name(int version, int fd, struct type* facts) noexcept {                          \
+    static const auto function = guest::libc::next<int(int, int, struct type*)>(#name); \
+    return stat_descriptor(fd, facts, function(version, fd, facts));                    \
   }
 
 #define XENPV_SIM_XSTAT(name, type)                                                             \
@@ -135,6 +155,8 @@ XENPV_SIM_STAT(stat, stat)
 XENPV_SIM_STAT(stat64, stat64)
 XENPV_SIM_STAT(lstat, stat)
 XENPV_SIM_STAT(lstat64, stat64)
+XENPV_SIM_FSTAT(fstat, stat)
+XENPV_SIM_FSTAT(fstat64, stat64)
 XENPV_SIM_FSTATAT(fstatat, stat)
 XENPV_SIM_FSTATAT(fstatat64, stat64)
 // Programs that were linked with a C library older than 2.33 call these.
@@ -142,6 +164,8 @@ XENPV_SIM_XSTAT(__xstat, stat)
 XENPV_SIM_XSTAT(__xstat64, stat64)
 XENPV_SIM_XSTAT(__lxstat, stat)
 XENPV_SIM_XSTAT(__lxstat64, stat64)
+XENPV_SIM_FXSTAT(__fxstat, stat)
+XENPV_SIM_FXSTAT(__fxstat64, stat64)
 
 XENPV_SIM_ACCESS(access)
 XENPV_SIM_ACCESS(eaccess)
@@ -156,15 +180,15 @@ int statx(int directory, const char* path, int flags, unsigned mask, struct stat
   static const auto function =
       guest::libc::next<int(int, const char*, int, unsigned, struct statx*)>("statx");
   const auto found = guest::find_path(path);
-  if (!is_replaced(found)) return function(directory, path, flags, mask, facts);
-  const auto simulated = guest::simulated_path(path);
-  const int result = function(directory, simulated.c_str(), flags, mask, facts);
-  if (result == 0 && is_device(found)) {
-    facts->stx_mode = S_IFCHR | 0600;
-    facts->stx_rdev_major = misc_major;
-    facts->stx_rdev_minor = 50 + static_cast<unsigned>(found.device);
-  }
-  return result;
+  auto device = guest::is_device(found) ? found.device : guest::device_kind::none;
+  if (is_about_descriptor(path, flags)) device = guest::find_device(directory).kind;
+  const int result =
+      with_path(path, [&](const char* p) { return function(directory, p, flags, mask, facts); });
+  if (result != 0 || device == guest::device_kind::none) return result;
+  facts->stx_mode = guest::device_mode;
+  facts->stx_rdev_major = ::gnu_dev_major(guest::device_number(device));
+  facts->stx_rdev_minor = ::gnu_dev_minor(guest::device_number(device));
+  return 0;
 }
 
 std::FILE* fopen(const char* path, const char* mode) {

@@ -15,8 +15,11 @@ template <class Function>
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
-[[nodiscard]] int open(const char* path, int flags, mode_t mode = 0) noexcept;
-int close(int fd) noexcept;
+// open, close, read and write are not noexcept: pthread_cancel(3) unwinds a thread that is in them.
+[[nodiscard]] int open(const char* path, int flags, mode_t mode = 0);
+int close(int fd);
+ssize_t read(int fd, void* bytes, std::size_t size);
+ssize_t write(int fd, const void* bytes, std::size_t size);
 [[nodiscard]] void* mmap(void* address, std::size_t size, int protection, int flags, int fd,
                          off_t offset) noexcept;
 int munmap(void* address, std::size_t size) noexcept;

@@ -56,6 +56,10 @@ file_table& files() {
   return *table;
 }
 
+bool has_file(const open_device& device) {
+  return device.kind != device_kind::evtchn && device.kind != device_kind::xenbus;
+}
+
 std::uint64_t pack(const open_device& device) {
   return std::uint64_t{static_cast<std::uint8_t>(device.kind)} << kind_shift | device.id;
 }
@@ -163,7 +167,7 @@ int open_device_file(device_kind kind, int flags) noexcept {
 void add_duplicate(int fd, const open_device& device) noexcept {
   auto& table = files();
   if (!fits(fd) || table_owner != ::getpid()) return;
-  if (device.kind != device_kind::evtchn) {
+  if (has_file(device)) {
     const std::lock_guard lock(table.mutex);
     ++table.files[device.id].descriptors;
   }
@@ -182,7 +186,7 @@ void finish_close(const open_device& device) noexcept {
     // Make the host check for the last reference now, so that the ports are free when close(2)
     // returns.
     if (auto* host = attachment::current()) (void)host->call(control_op::evtchn_closed, device.id);
-  } else {
+  } else if (has_file(device)) {
     std::shared_ptr<device_file> last;
     auto& table = files();
     const std::lock_guard lock(table.mutex);

@@ -12,12 +12,13 @@
 
 namespace xenpv::sim::guest {
 
-enum class device_kind : std::uint8_t { none, evtchn, gntdev, gntalloc, privcmd };
+enum class device_kind : std::uint8_t { none, evtchn, gntdev, gntalloc, privcmd, xenbus };
 
 /// A device file that is open on a descriptor.
 struct open_device {
   device_kind kind = device_kind::none;
-  /// For evtchn, the host's handle (index << 32 | generation); otherwise a number for file_of().
+  /// For evtchn, the host's handle (index << 32 | generation); 0 for xenbus, which is a socket;
+  /// otherwise a number for file_of().
   std::uint64_t id = 0;
 };
 
@@ -27,7 +28,7 @@ struct open_device {
 /// Like find_device(), but also recognises a descriptor that is not in the table yet.
 [[nodiscard]] open_device recognise_device(int fd) noexcept;
 
-/// Returns the file of a device that is not evtchn, or nullptr.
+/// Returns the file of a gntdev, gntalloc or privcmd device; otherwise nullptr.
 [[nodiscard]] std::shared_ptr<device_file> file_of(const open_device& device);
 
 /// Opens a device. Returns a descriptor, or -1 with errno set. `flags`: O_CLOEXEC and O_NONBLOCK

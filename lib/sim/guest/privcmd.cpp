@@ -18,21 +18,29 @@ int privcmd_file::restrict_to(std::uint16_t domain) {
 }
 
 int privcmd_file::ioctl(unsigned long request, void* argument) {
-  if (argument == nullptr) return fail(EFAULT);
   auto* host = attachment::current();
   if (host == nullptr) return -1;
-  if (request == IOCTL_PRIVCMD_RESTRICT) return restrict_to(*static_cast<domid_t*>(argument));
-  if (request == IOCTL_PRIVCMD_HYPERCALL) {
-    if (is_restricted() || !host->allows_hypercalls()) return fail(EPERM);
-    return hypercall(*host, *static_cast<privcmd_hypercall_t*>(argument));
-  }
+  const bool allowed = host->allows_hypercalls();
   switch (request) {
+    case IOCTL_PRIVCMD_RESTRICT:
+      if (argument == nullptr) return fail(EFAULT);
+      // Since XSA-482, a guest's descriptors are restricted from the start.
+      return allowed ? restrict_to(*static_cast<domid_t*>(argument)) : fail(EINVAL);
+    case IOCTL_PRIVCMD_HYPERCALL:
+      if (is_restricted() || !allowed) return fail(EPERM);
+      if (argument == nullptr) return fail(EFAULT);
+      return hypercall(*host, *static_cast<privcmd_hypercall_t*>(argument));
+    case IOCTL_PRIVCMD_DM_OP:
+      if (argument == nullptr) return fail(EFAULT);
+      if (!allowed) return fail(EPERM);
+      // libxendevicemodel tests with an empty request whether the kernel supports them.
+      if (static_cast<privcmd_dm_op_t*>(argument)->num == 0) return 0;
+      return not_simulated(*host, call_kind::privcmd_ioctl, _IOC_NR(request));
     case IOCTL_PRIVCMD_MMAP:
     case IOCTL_PRIVCMD_MMAPBATCH:
     case IOCTL_PRIVCMD_MMAPBATCH_V2:
-    case IOCTL_PRIVCMD_DM_OP:
     case IOCTL_PRIVCMD_MMAP_RESOURCE:
-      if (!host->allows_hypercalls()) return fail(EPERM);
+      if (!allowed) return fail(EPERM);
       return not_simulated(*host, call_kind::privcmd_ioctl, _IOC_NR(request));
     default:
       return fail(ENOTTY);
