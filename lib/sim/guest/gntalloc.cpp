@@ -83,8 +83,8 @@ int gntalloc_file::allocate(void* argument) {
   if (answer.error != 0) return fail(answer.error);
   for (std::uint32_t i = 0; i < request.count; ++i) {
     pages_[next_offset_] = std::make_shared<granted_page>(static_cast<std::uint32_t>(answer.a) + i,
-                                                          answer.words[2 * i]);
-    request.gref_ids[i] = answer.words[2 * i + 1];
+                                                          answer.words[std::size_t{2} * i]);
+    request.gref_ids[i] = answer.words[std::size_t{2} * i + 1];
     next_offset_ += page_size;
   }
   return 0;

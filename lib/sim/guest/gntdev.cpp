@@ -115,7 +115,7 @@ int gntdev_file::remove_map(void* argument) {
 
 int gntdev_file::find_map(void* argument) const {
   auto& request = *static_cast<ioctl_gntdev_get_offset_for_vaddr*>(argument);
-  const auto owner = owner_of_page(reinterpret_cast<const void*>(request.vaddr));
+  const auto owner = owner_of_page(request.vaddr);
   const auto map = std::dynamic_pointer_cast<grant_map>(owner);
   if (map == nullptr) return fail(EINVAL);
   request.offset = map->offset;

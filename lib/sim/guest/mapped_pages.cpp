@@ -75,9 +75,9 @@ void* map_pages(std::span<const page_source> pages, void* address, int protectio
   return base;
 }
 
-std::shared_ptr<mapped_object> owner_of_page(const void* address) noexcept {
+std::shared_ptr<mapped_object> owner_of_page(std::uintptr_t address) noexcept {
   const std::lock_guard lock(table().mutex);
-  const auto page = table().pages.find(number_of(address));
+  const auto page = table().pages.find(address / page_size);
   return page == table().pages.end() ? nullptr : page->second;
 }
 

@@ -35,7 +35,7 @@ struct page_source {
                               int flags) noexcept;
 
 /// Returns the owner of the page at `address`, or nullptr if no device has mapped that page.
-[[nodiscard]] std::shared_ptr<mapped_object> owner_of_page(const void* address) noexcept;
+[[nodiscard]] std::shared_ptr<mapped_object> owner_of_page(std::uintptr_t address) noexcept;
 
 /// Removes the mapped pages in a range and returns their owners. Call it before munmap(2), and let
 /// the owners go afterwards. Returns nothing if `address` is not page-aligned.
