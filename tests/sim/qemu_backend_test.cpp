@@ -260,20 +260,7 @@ asio::awaitable<void> disturb_under_load(async::runtime& runtime, loaded_disk& d
   async::nursery working(runtime.control());
   for (unsigned i = 0; i < workers; ++i)
     working.spawn(run_part(disk, i, &recovery_load::run));
-  std::atomic<bool> done = false;
-  std::string thrown;
-  std::thread thread([&] {
-    try {
-      disturb();
-    } catch (const std::exception& e) {
-      thrown = e.what();
-    }
-    done = true;
-  });
-  while (!done)
-    co_await sleep(runtime, 1ms);
-  thread.join();
-  if (!thrown.empty()) disk.problems.push_back(thrown);
+  co_await run_blocking(runtime, std::move(disturb));
   co_await stop_and_verify(disk, working);
   co_await disk.device->close();
 }

@@ -1,14 +1,17 @@
-// Code shared by the recovery tests: device paths, polling for a condition, and whether this build
-// can start a custodian.
+// Code shared by the recovery tests: device paths, polling for a condition, blocking work, and
+// whether this build can start a custodian.
 #pragma once
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
+#include <atomic>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "sim/block_device.hpp"
 #include "xenpv/async/runtime.hpp"
@@ -31,6 +34,25 @@ inline std::string path_of(unsigned disk) {
 inline boost::asio::awaitable<void> sleep(async::runtime& runtime, std::chrono::nanoseconds time) {
   boost::asio::steady_timer timer(runtime.control(), time);
   co_await timer.async_wait(boost::asio::use_awaitable);
+}
+
+/// Calls `work`, which blocks, on a separate thread, so that the runtime continues.
+inline boost::asio::awaitable<void> run_blocking(async::runtime& runtime,
+                                                 std::function<void()> work) {
+  std::atomic<bool> done = false;
+  std::string problem;
+  std::thread thread([&] {
+    try {
+      work();
+    } catch (const std::exception& e) {
+      problem = e.what();
+    }
+    done = true;
+  });
+  while (!done)
+    co_await sleep(runtime, std::chrono::microseconds(500));
+  thread.join();
+  if (!problem.empty()) ADD_FAILURE() << problem;
 }
 
 inline boost::asio::awaitable<void> poll_until(async::runtime& runtime,

@@ -45,24 +45,6 @@ void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> 
   runtime.run(std::move(body));
 }
 
-/// Calls `work`, which blocks, on a separate thread, so that the runtime continues.
-asio::awaitable<void> run_blocking(async::runtime& runtime, std::function<void()> work) {
-  std::atomic<bool> done = false;
-  std::string problem;
-  std::thread thread([&] {
-    try {
-      work();
-    } catch (const std::exception& e) {
-      problem = e.what();
-    }
-    done = true;
-  });
-  while (!done)
-    co_await sleep(runtime, 500us);
-  thread.join();
-  if (!problem.empty()) ADD_FAILURE() << problem;
-}
-
 /// A disk with one worker per region.
 struct loaded_disk {
   std::unique_ptr<frontend> device;

@@ -16,6 +16,12 @@ inline int fail(int error) noexcept {
   return -1;
 }
 
+/// Sets errno and returns MAP_FAILED.
+inline void* fail_map(int error) noexcept {
+  errno = error;
+  return MAP_FAILED;
+}
+
 /// An open file description of /dev/xen/gntdev, gntalloc or privcmd. Descriptors that dup(2) makes
 /// share it. Thread-safe.
 class device_file {

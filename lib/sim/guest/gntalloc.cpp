@@ -111,11 +111,7 @@ int gntalloc_file::set_notice(void* argument) {
 
 void* gntalloc_file::mmap(void* address, std::size_t size, int protection, int flags,
                           off_t offset) {
-  const auto none = [](int error) {
-    errno = error;
-    return MAP_FAILED;
-  };
-  if ((flags & MAP_SHARED) == 0 || size == 0) return none(EINVAL);
+  if ((flags & MAP_SHARED) == 0 || size == 0) return fail_map(EINVAL);
   auto* host = attachment::current();
   const int file = host == nullptr ? -1 : host->memory(host->slot());
   if (file < 0) return MAP_FAILED;
@@ -124,7 +120,7 @@ void* gntalloc_file::mmap(void* address, std::size_t size, int protection, int f
     const std::lock_guard lock(mutex_);
     for (std::size_t done = 0; done < size; done += page_size) {
       const auto page = pages_.find(static_cast<std::uint64_t>(offset) + done);
-      if (page == pages_.end()) return none(ENOENT);
+      if (page == pages_.end()) return fail_map(ENOENT);
       sources.push_back({file, page->second->page, page->second});
     }
   }

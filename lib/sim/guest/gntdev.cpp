@@ -36,11 +36,6 @@ class grant_map final : public mapped_object {
 
 namespace {
 
-void* failed_map(int error) {
-  errno = error;
-  return MAP_FAILED;
-}
-
 /// Maps the grants at the host and returns the pages' locations, or nothing with errno set.
 std::vector<page_source> map_at_host(const std::shared_ptr<grant_map>& map, bool writable) {
   std::vector<page_source> pages;
@@ -139,12 +134,12 @@ int gntdev_file::set_notice(void* argument) {
 
 void* gntdev_file::mmap(void* address, std::size_t size, int protection, int flags, off_t offset) {
   const bool writable = (protection & PROT_WRITE) != 0;
-  if (writable && (flags & MAP_SHARED) == 0) return failed_map(EINVAL);
+  if (writable && (flags & MAP_SHARED) == 0) return fail_map(EINVAL);
   const std::lock_guard lock(mutex_);
   const auto entry = maps_.find(static_cast<std::uint64_t>(offset));
-  if (entry == maps_.end() || entry->second->size() != size) return failed_map(EINVAL);
+  if (entry == maps_.end() || entry->second->size() != size) return fail_map(EINVAL);
   const auto map = entry->second;
-  if (map->id) return failed_map(EBUSY);
+  if (map->id) return fail_map(EBUSY);
   const auto pages = map_at_host(map, writable);
   void* mapped = pages.empty() ? MAP_FAILED : map_pages(pages, address, protection, flags);
   const bool notice_refused =

@@ -29,25 +29,20 @@ Argument* argument_of(const privcmd_hypercall_t& call, std::size_t index) {
       static_cast<std::uintptr_t>(call.arg[index]));
 }
 
-/// Reads one of the files that the toolstack made for the domain, such as
-/// /sys/hypervisor/version/major. Returns a number, or 0.
-int number_in(const char* path) {
-  std::array<char, 16> text{};
-  const int fd = libc::open(simulated_path(path).c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  const auto size = ::read(fd, text.data(), text.size() - 1);
-  libc::close(fd);
-  return size <= 0 ? 0 : std::atoi(text.data());
-}
-
+/// Returns the line in one of the files that the toolstack made for the domain, such as
+/// /sys/hypervisor/version/major.
 std::string line_in(const char* path) {
   std::array<char, 64> text{};
   const int fd = libc::open(simulated_path(path).c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return {};
-  const auto size = ::read(fd, text.data(), text.size() - 1);
+  const auto size = ::read(fd, text.data(), text.size());
   libc::close(fd);
   std::string line(text.data(), size < 0 ? 0 : static_cast<std::size_t>(size));
   return line.substr(0, line.find('\n'));
+}
+
+int number_in(const char* path) {
+  return std::atoi(line_in(path).c_str());
 }
 
 std::optional<std::size_t> find_slot(shared_state& state, std::uint32_t domain) {

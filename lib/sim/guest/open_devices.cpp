@@ -77,12 +77,6 @@ std::atomic<std::uint64_t>& slot_of(int fd) {
   return descriptors[static_cast<std::size_t>(fd)];
 }
 
-const char* memfd_name(device_kind kind) {
-  if (kind == device_kind::gntdev) return "xenpv-sim-gntdev";
-  if (kind == device_kind::gntalloc) return "xenpv-sim-gntalloc";
-  return "xenpv-sim-privcmd";
-}
-
 std::shared_ptr<device_file> make_file(device_kind kind) {
   if (kind == device_kind::gntdev) return std::make_shared<gntdev_file>();
   if (kind == device_kind::gntalloc) return std::make_shared<gntalloc_file>();
@@ -124,6 +118,12 @@ int open_memfd(device_kind kind, int flags) noexcept {
 }
 
 }  // namespace
+
+const char* memfd_name(device_kind kind) noexcept {
+  if (kind == device_kind::gntdev) return "xenpv-sim-gntdev";
+  if (kind == device_kind::gntalloc) return "xenpv-sim-gntalloc";
+  return "xenpv-sim-privcmd";
+}
 
 open_device find_device(int fd) noexcept {
   return fits(fd) ? unpack(slot_of(fd).load(std::memory_order_acquire)) : open_device{};

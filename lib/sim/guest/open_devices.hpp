@@ -22,6 +22,9 @@ struct open_device {
   std::uint64_t id = 0;
 };
 
+/// The name of the memfd behind a gntdev, gntalloc or privcmd descriptor.
+[[nodiscard]] const char* memfd_name(device_kind kind) noexcept;
+
 /// Returns the device of a descriptor, or kind `none`.
 [[nodiscard]] open_device find_device(int fd) noexcept;
 

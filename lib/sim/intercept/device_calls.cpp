@@ -25,10 +25,6 @@
 namespace xenpv::sim::intercept {
 namespace {
 
-// The name that libxensim.so gives to the file behind a privcmd descriptor: its processes may
-// inherit descriptors from intercepted ones and the other way round.
-constexpr const char* privcmd_name = "xenpv-sim-privcmd";
-
 std::string descriptor_path(const system_call& call, unsigned fd) {
   return fmt::format("/proc/{}/fd/{}", call.thread(), fd);
 }
@@ -116,7 +112,7 @@ void device_calls::open_privcmd(system_call& call, int flags) {
     call.fail(errno);
     return;
   }
-  const unique_fd file(::memfd_create(privcmd_name, MFD_CLOEXEC));
+  const unique_fd file(::memfd_create(guest::memfd_name(guest::device_kind::privcmd), MFD_CLOEXEC));
   if (file)
     call.return_descriptor(file.get(), (flags & O_CLOEXEC) != 0);
   else
@@ -165,7 +161,7 @@ device_calls::open_privcmd_file device_calls::find_privcmd(const system_call& ca
     return {id, known->second};
   std::error_code ignored;
   if (std::filesystem::read_symlink(path, ignored) !=
-      fmt::format("/memfd:{} (deleted)", privcmd_name))
+      fmt::format("/memfd:{} (deleted)", guest::memfd_name(guest::device_kind::privcmd)))
     return {};
   return {id, std::make_shared<guest::privcmd_file>()};
 }
