@@ -48,6 +48,8 @@ Next steps, for example:
       $build/bin/xenpv-disk serve xvdb --unix /tmp/xvdb.sock &
       nbdinfo 'nbd+unix:///xvdb?socket=/tmp/xvdb.sock'; $build/bin/xenpv-disk status
   $build/bin/xenpv-sim run -- xenstore-ls -f /local/domain/1    list a guest's xenstore nodes (needs xenstore-utils)
+  $build/bin/xenpv-sim start --disk xvdb,memory=1G    start a host that stays, for use from several terminals;
+      $build/bin/xenpv-sim exec -- sh           then start a shell in its guest; "xenpv-sim stop" stops the host
   $build/bin/xenpv-sim --help                   list all commands
   man $build/packaging/xenpv-sim.1              read the man page
   $top/tests/run.sh --quick                     build everything and run the tests

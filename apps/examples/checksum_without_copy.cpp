@@ -11,6 +11,7 @@
 #include <xenpv/async/run_on.hpp>
 #include <xenpv/async/runtime.hpp>
 #include <xenpv/async/shield.hpp>
+#include <xenpv/base/standard_streams.hpp>
 #include <xenpv/blkfront/frontend.hpp>
 
 namespace {
@@ -55,6 +56,7 @@ asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  xenpv::open_standard_streams();
   try {
     xenpv::async::runtime runtime;
     runtime.run(

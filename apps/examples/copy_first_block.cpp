@@ -9,6 +9,7 @@
 #include <vector>
 #include <xenpv/async/runtime.hpp>
 #include <xenpv/async/shield.hpp>
+#include <xenpv/base/standard_streams.hpp>
 #include <xenpv/blkfront/frontend.hpp>
 
 namespace {
@@ -34,6 +35,7 @@ asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  xenpv::open_standard_streams();
   try {
     xenpv::async::runtime runtime;
     runtime.run(

@@ -13,6 +13,7 @@
 #include <vector>
 #include <xenpv/async/run_on.hpp>
 #include <xenpv/async/runtime.hpp>
+#include <xenpv/base/standard_streams.hpp>
 
 namespace {
 
@@ -62,6 +63,7 @@ asio::awaitable<void> ping(xenpv::async::runtime& runtime, domid peer) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  xenpv::open_standard_streams();
   const std::string mode = argc == 3 ? argv[1] : "";
   if (mode != "serve" && mode != "ping") {
     std::fprintf(stderr, "usage: ping_domain serve|ping DOMAIN\n");

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <vector>
+#include <xenpv/base/standard_streams.hpp>
 #include <xenpv/nbd/listen.hpp>
 #include <xenpv/nbd/server.hpp>
 
@@ -74,6 +75,7 @@ asio::awaitable<void> stop_at_signal(xenpv::nbd::server& server, asio::signal_se
 }  // namespace
 
 int main(int argc, char** argv) {
+  xenpv::open_standard_streams();
   if (argc != 2) {
     std::fprintf(stderr, "usage: serve_memory SOCKET\n");
     return 2;
@@ -81,10 +83,11 @@ int main(int argc, char** argv) {
   try {
     asio::io_context context(1);
     memory_device device(context, 16 << 20);
-    xenpv::nbd::server_options options;
-    options.export_name = "memory";
     asio::signal_set signals(context, SIGINT, SIGTERM);  // before "ready" is printed
-    xenpv::nbd::server server(context.get_executor(), device, options);
+    xenpv::nbd::server server(context.get_executor(), {});
+    xenpv::nbd::export_options exported;
+    exported.name = "memory";
+    server.add_export(device, exported);
     server.listen(xenpv::nbd::listen_unix(argv[1]));
     std::printf("ready\n");
     std::fflush(stdout);

@@ -6,6 +6,7 @@
 #include <exception>
 #include <xenpv/async/run_on.hpp>
 #include <xenpv/async/runtime.hpp>
+#include <xenpv/base/standard_streams.hpp>
 
 namespace {
 
@@ -29,6 +30,7 @@ asio::awaitable<void> wait_on_each_cpu(xenpv::async::runtime& runtime) {
 }  // namespace
 
 int main() {
+  xenpv::open_standard_streams();
   try {
     xenpv::async::runtime runtime;  // before any other thread: it starts the custodian
     runtime.run(wait_on_each_cpu);

@@ -8,6 +8,7 @@
 #include <exception>
 #include <string>
 #include <xenpv/async/runtime.hpp>
+#include <xenpv/base/standard_streams.hpp>
 
 namespace {
 
@@ -29,6 +30,7 @@ asio::awaitable<void> print_changes(xenpv::async::runtime& runtime, std::string 
 }  // namespace
 
 int main(int argc, char** argv) {
+  xenpv::open_standard_streams();
   if (argc != 3) {
     std::fprintf(stderr, "usage: watch_store PATH COUNT\n");
     return 2;

@@ -6,8 +6,11 @@
 #include <signal.h>
 #include <time.h>
 
+#include <cstddef>
 #include <initializer_list>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/command.hpp"
 #include "cli/progress.hpp"
@@ -35,10 +38,21 @@ class progress {
 
   /// Shows `text` and returns true; returns false, without showing it, once a signal has arrived.
   [[nodiscard]] bool go_on(std::string_view text) {
+    if (!is_interrupted()) line_.show(text);
+    return !is_interrupted_;
+  }
+  /// The same for several lines.
+  [[nodiscard]] bool go_on(const std::vector<std::string>& lines) {
+    if (!is_interrupted()) line_.show_lines(lines);
+    return !is_interrupted_;
+  }
+  /// Returns how many lines fit the terminal.
+  [[nodiscard]] std::size_t max_lines() const noexcept { return line_.max_lines(); }
+  /// True once a signal has arrived.
+  [[nodiscard]] bool is_interrupted() {
     constexpr timespec now{};
     is_interrupted_ = is_interrupted_ || ::sigtimedwait(&signals_, nullptr, &now) > 0;
-    if (!is_interrupted_) line_.show(text);
-    return !is_interrupted_;
+    return is_interrupted_;
   }
 
  private:

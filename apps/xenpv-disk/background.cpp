@@ -6,15 +6,20 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <ostream>
 #include <string>
 
+#include "base/log_output.hpp"
 #include "base/pipe.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::disk_app {
 namespace {
+
+/// How long announce() waits for the reader of the messages.
+constexpr std::chrono::seconds flush_limit(1);
 
 void redirect_to_null(int descriptor, int flags) {
   const unique_fd null(::open("/dev/null", flags | O_CLOEXEC));
@@ -99,6 +104,8 @@ background_start start_in_background(std::ostream& out) {
 }
 
 void announce(background_start& start, std::string_view line) {
+  // The first process prints messages only until it gets the line.
+  flush_log(flush_limit);
   write_all(start.ready.get(), std::string(line) + "\n");
   redirect_to_null(STDERR_FILENO, O_WRONLY);
   start.ready.reset();

@@ -188,7 +188,8 @@ void add_bench(cli::app& app) {
       .example("measure both engines with reads", "xenpv-disk bench xvdb --take")
       .example("run one load and show its histogram",
                "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram");
-  add_device_options(command, options.disk, options.device);
+  command.argument("DISK", options.disk, disk_help, cli::as_text);
+  add_device_options(command, options.device);
   command
       .option("--engine NAME", options.engine, "measure only one engine: xenpv or kernel",
               cli::one_of<bench_engine>(

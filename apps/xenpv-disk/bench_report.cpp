@@ -89,7 +89,7 @@ cli::json to_json(const bench_row& row) {
   out["latency_ns"] = {{"mean", times.mean()},
                        {"p50", times.percentile(0.5)},
                        {"p99", times.percentile(0.99)},
-                       {"p999", times.percentile(0.999)},
+                       {"p99.9", times.percentile(0.999)},
                        {"max", times.max()},
                        {"histogram", std::move(histogram_json)}};
   return out;

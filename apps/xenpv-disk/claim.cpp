@@ -7,7 +7,9 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -16,6 +18,7 @@
 #include "base/parse.hpp"
 #include "blkfront/emulated_disk.hpp"
 #include "blkfront/kernel_driver.hpp"
+#include "confinement.hpp"
 #include "nbd/kernel_device.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
@@ -32,11 +35,13 @@ using blkfront::listed_device;
 /// How long a custodian may need to close a disk: its handshake time limit plus a margin.
 /// (Custodian: a helper process that keeps descriptors open and closes devices after a crash.)
 constexpr std::chrono::seconds custodian_limit(70);
-constexpr std::chrono::milliseconds poll_interval(50);
+constexpr std::chrono::milliseconds claim_poll_interval(50);
 
 /// True if the process is running; false for a zombie.
 bool is_running(pid_t process) {
   std::ifstream status(fmt::format("/proc/{}/status", process));
+  // A mount option of /proc (hidepid) may hide the processes of other users.
+  if (!status) return ::kill(process, 0) == 0 || errno == EPERM;
   for (std::string line; std::getline(status, line);)
     if (line.starts_with("State:")) return line.find('Z') == std::string::npos;
   return false;
@@ -70,7 +75,7 @@ asio::awaitable<void> take_lock(async::runtime& runtime, const unique_fd& lock,
     if (!std::exchange(logged, true))
       log().info("{}: process {} has exited; its custodian (helper process) is closing the disk",
                  disk, owner);
-    timer.expires_after(poll_interval);
+    timer.expires_after(claim_poll_interval);
     co_await timer.async_wait(asio::use_awaitable);
   }
 }
@@ -150,12 +155,20 @@ void check_claim(const listed_device& disk, const device_options& options) {
   blkfront::check_release(disk);
 }
 
-asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk) {
+asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk,
+                                confinement* confined) {
+  constexpr std::chrono::seconds limit(5);
   try {
     auto root = system_root::from_environment();
-    const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk, std::move(root));
+    blkfront::driver_delegate delegate;
+    if (confined != nullptr && confined->is_applied()) {
+      delegate.bind = [&] { confined->bind(disk.name); };
+      delegate.unbind = [&] { confined->unbind(disk.name); };
+    }
+    const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk, std::move(root),
+                                                        limit, std::move(delegate));
     log().info("{}: returned to the kernel driver, as /dev/{}", disk.name, name);
-  } catch (const failure& problem) {
+  } catch (const std::exception& problem) {
     log().error("{}", problem.what());
   }
 }

@@ -16,6 +16,8 @@
 
 namespace xenpv::disk_app {
 
+class confinement;
+
 /// Returns the directory for the files of running servers: sockets, locks, PID files. Creates the
 /// directory if necessary.
 [[nodiscard]] std::string runtime_directory();
@@ -57,8 +59,8 @@ struct connected_disk {
                                                            std::string identity);
 
 /// Returns a disk to the kernel driver and logs the result. The disk was taken over from that
-/// driver and is now closed.
-[[nodiscard]] asio::awaitable<void> give_back(async::runtime& runtime,
-                                              blkfront::listed_device disk);
+/// driver and is now closed. Through `confined` unless it is null.
+[[nodiscard]] asio::awaitable<void> give_back(async::runtime& runtime, blkfront::listed_device disk,
+                                              confinement* confined = nullptr);
 
 }  // namespace xenpv::disk_app

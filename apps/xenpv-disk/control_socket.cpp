@@ -2,19 +2,17 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <cstring>
-#include <filesystem>
 
 #include "claim.hpp"
+#include "confinement.hpp"
 #include "report.hpp"
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/base/error.hpp"
@@ -22,59 +20,74 @@
 #include "xenpv/nbd/listen.hpp"
 
 namespace xenpv::disk_app {
+
+// Defined only in a test build (tests/interop/misbehave.cpp): simulates an attacker who executes
+// code in the server.
+[[gnu::weak]] cli::json misbehave(const cli::json& request);
+
 namespace {
 
-/// Time limit for a client to read its report.
-constexpr std::chrono::seconds timeout(2);
-/// Time limit for a server to reply.
-constexpr std::chrono::seconds answer_limit(10);
+using cli::json;
 
-std::string control_path(const std::string& name) {
-  return fmt::format("{}/{}.control", runtime_directory(), name);
+/// Time limits for a client to send its request, and to read the answer.
+constexpr std::chrono::milliseconds request_limit(500);
+constexpr std::chrono::seconds answer_limit(2);
+constexpr std::size_t largest_request = 4096;
+
+asio::awaitable<void> receive_line(asio::posix::stream_descriptor& client, std::string& line) {
+  (void)co_await asio::async_read_until(client, asio::dynamic_buffer(line, largest_request), '\n',
+                                        asio::as_tuple(asio::use_awaitable));
 }
 
-asio::awaitable<void> send(asio::posix::stream_descriptor& out, const std::string& text) {
-  (void)co_await asio::async_write(out, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
-}
-
-/// Returns the server's report, or nullopt if no server replied.
-std::optional<cli::json> ask(const std::string& path) {
-  const unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return std::nullopt;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return std::nullopt;
-  const timeval limit{answer_limit.count(), 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  std::string text;
-  char bytes[4096];
-  for (;;) {
-    const auto count = ::read(socket.get(), bytes, sizeof bytes);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    text.append(bytes, static_cast<std::size_t>(count));
+/// Returns an empty text if the client has not sent a request in time.
+asio::awaitable<std::string> receive_request(asio::posix::stream_descriptor& client) {
+  std::string line;
+  try {
+    auto received = receive_line(client, line);
+    co_await async::with_deadline(std::move(received), request_limit, "receive a request");
+  } catch (const failure& problem) {
+    if (problem.code() != errc::timed_out) throw;
   }
-  auto report = cli::json::parse(text, nullptr, false);
-  if (report.is_discarded()) return std::nullopt;
-  return report;
+  co_return line;
+}
+
+asio::awaitable<void> send(asio::posix::stream_descriptor& client, const std::string& text) {
+  (void)co_await asio::async_write(client, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
+}
+
+json outcome(const std::string& problem) {
+  auto out = json::object();
+  if (!problem.empty()) out["error"] = problem;
+  return out;
+}
+
+json disconnect(disk_server& server, const json& request) {
+  const auto number = request.find("client");
+  if (number == request.end() || !number->is_number_unsigned())
+    return outcome("the request names no client");
+  const bool found = server.server.disconnect(number->get<std::uint64_t>());
+  if (!found) return outcome("there is no client with this number; see xenpv-disk status");
+  return outcome("");
 }
 
 }  // namespace
 
-status_socket::status_socket(const asio::any_io_executor& control, const std::string& disk)
+std::string control_path(const std::string& disk) {
+  return fmt::format("{}/{}.control", runtime_directory(), disk);
+}
+
+control_socket::control_socket(const asio::any_io_executor& control, const std::string& disk)
     : path_(control_path(disk)), listener_(control, nbd::listen_unix(path_).release()) {}
 
-void status_socket::close() noexcept {
+void control_socket::close() noexcept {
   if (path_.empty()) return;
-  ::unlink(path_.c_str());
+  remove_server_file(path_);
   path_.clear();
   boost::system::error_code ignored;
   listener_.close(ignored);
 }
 
-asio::awaitable<unique_fd> status_socket::accept() {
+asio::awaitable<unique_fd> control_socket::accept() {
   for (;;) {
     co_await listener_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     unique_fd client(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -86,50 +99,36 @@ asio::awaitable<unique_fd> status_socket::accept() {
   }
 }
 
-asio::awaitable<void> status_socket::refuse() {
+asio::awaitable<void> control_socket::refuse() {
   for (;;)
     (void)co_await accept();
 }
 
-asio::awaitable<void> status_socket::answer(served_disk& disk) {
+asio::awaitable<void> control_socket::answer(disk_server& server, served_disk& disk,
+                                             reload_function reload) {
+  const auto reply_to = [&](const std::string& text) -> asio::awaitable<json> {
+    if (text.empty()) co_return co_await make_report(server, disk);
+    const auto request = json::parse(text, nullptr, false);
+    const auto command = request.is_object() ? request.value("command", json()) : json();
+    if (command == "status") co_return co_await make_report(server, disk);
+    if (command == "reload") co_return outcome(co_await reload());
+    if (command == "disconnect") co_return disconnect(server, request);
+    if (command == "misbehave" && misbehave != nullptr) co_return misbehave(request);
+    co_return outcome("this server does not know the request; is it another version?");
+  };
   for (;;) {
-    auto client = co_await accept();
-    const auto report = co_await make_report(disk);
-    const auto text = report.dump(-1, ' ', false, cli::json::error_handler_t::replace) + "\n";
-    asio::posix::stream_descriptor out(listener_.get_executor(), client.release());
+    auto accepted = co_await accept();
+    asio::posix::stream_descriptor client(listener_.get_executor(), accepted.release());
+    const auto request = co_await receive_request(client);
+    const auto reply = co_await reply_to(request);
+    const auto text = reply.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
     try {
-      // A client that does not read must not block other clients.
-      auto written = send(out, text);
-      co_await async::with_deadline(std::move(written), timeout, "answer a status request");
+      auto sent = send(client, text);
+      co_await async::with_deadline(std::move(sent), answer_limit, "answer a request");
     } catch (const failure& problem) {
-      log().debug("status: {}", problem.what());
+      log().debug("control socket: {}", problem.what());
     }
   }
-}
-
-bool names_disk(const cli::json& report, std::string_view name) {
-  const auto guest_name = report.at("name").get<std::string>();
-  const auto path = report.at("device").at("path").get<std::string>();
-  return name == guest_name || name == "/dev/" + guest_name || name == path ||
-         name == path.substr(path.rfind('/') + 1) ||
-         name == report.value("toolstack_name", guest_name);
-}
-
-std::vector<cli::json> ask_servers(const std::string& disk) {
-  std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(runtime_directory()))
-    if (entry.path().extension() == ".control") paths.push_back(entry.path().string());
-  std::sort(paths.begin(), paths.end());
-  // Usually the socket is named after `disk`, and no other server needs to be queried.
-  if (std::ranges::count(paths, control_path(disk)) > 0) paths = {control_path(disk)};
-  std::vector<cli::json> out;
-  for (const auto& path : paths)
-    if (auto report = ask(path); report && (disk.empty() || names_disk(*report, disk)))
-      out.push_back(std::move(*report));
-  if (out.empty() && !disk.empty())
-    throw failure(make_error_code(errc::not_available), fmt::format("query the server of {}", disk),
-                  "no process serves it; start a server with xenpv-disk serve");
-  return out;
 }
 
 }  // namespace xenpv::disk_app

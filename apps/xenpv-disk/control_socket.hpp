@@ -1,11 +1,16 @@
-// The socket over which `xenpv-disk status` queries a running server: the server sends its report
-// to each client that connects, and closes the connection.
+// The socket over which commands control a running server: each connection carries one request and
+// its answer, both JSON. server_query.hpp is the other side.
+//
+//   {"command": "status"}                      -> the report, see report.hpp
+//   {"command": "reload"}                      -> {} or {"error": "..."}
+//   {"command": "disconnect", "client": 7}     -> {} or {"error": "..."}
+//
+// A client that sends nothing gets the report: earlier versions of `status` and `detach` do that.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "cli/json.hpp"
 #include "served_disk.hpp"
@@ -13,20 +18,27 @@
 
 namespace xenpv::disk_app {
 
+/// Returns the path of the control socket of the server of `disk` ("xvdb").
+[[nodiscard]] std::string control_path(const std::string& disk);
+
 /// Listens from construction on; close() or the destructor removes the socket file. Use on the
 /// control thread.
-class status_socket {
+class control_socket {
  public:
+  /// Reads the configuration again. Returns the error, if there was one.
+  using reload_function = std::function<asio::awaitable<std::string>()>;
+
   /// Throws `failure` if the socket cannot be created.
-  status_socket(const asio::any_io_executor& control, const std::string& disk);
-  ~status_socket() { close(); }
-  status_socket(const status_socket&) = delete;
-  status_socket& operator=(const status_socket&) = delete;
+  control_socket(const asio::any_io_executor& control, const std::string& disk);
+  ~control_socket() { close(); }
+  control_socket(const control_socket&) = delete;
+  control_socket& operator=(const control_socket&) = delete;
 
   /// Disconnects all clients until cancelled. Used while there is nothing to report yet.
   [[nodiscard]] asio::awaitable<void> refuse();
-  /// Sends a report to each client until cancelled.
-  [[nodiscard]] asio::awaitable<void> answer(served_disk& disk);
+  /// Answers one client after the other until cancelled. A client that is slow is disconnected.
+  [[nodiscard]] asio::awaitable<void> answer(disk_server& server, served_disk& disk,
+                                             reload_function reload);
   void close() noexcept;
 
  private:
@@ -35,14 +47,5 @@ class status_socket {
   std::string path_;
   asio::posix::stream_descriptor listener_;
 };
-
-/// True if `name` identifies the disk in `report`: by guest name, toolstack name, device node,
-/// number or xenstore path.
-[[nodiscard]] bool names_disk(const cli::json& report, std::string_view name);
-
-/// Queries running servers for their reports: all servers if `disk` is empty, otherwise only the
-/// server of `disk`, which may be any name of the disk. Throws `failure` if no server serves that
-/// disk.
-[[nodiscard]] std::vector<cli::json> ask_servers(const std::string& disk);
 
 }  // namespace xenpv::disk_app

@@ -41,10 +41,10 @@ std::string describe(std::string_view direction, std::uint64_t bytes, std::uint6
 
 }  // namespace
 
-asio::awaitable<void> show_copy_progress(served_disk& disk) {
+asio::awaitable<void> show_copy_progress(asio::any_io_executor control, served_disk& disk) {
   cli::progress_line line;
   if (!line.is_wanted()) co_return;
-  asio::steady_timer timer(disk.runtime.control());
+  asio::steady_timer timer(control);
   moved_bytes before;
   auto sampled = std::chrono::steady_clock::now();
   for (;;) {

@@ -12,9 +12,9 @@
 #include "claim.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
-#include "control_socket.hpp"
 #include "kept_device.hpp"
 #include "nbd/kernel_device.hpp"
+#include "server_query.hpp"
 #include "wire/virtual_device.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
@@ -78,7 +78,8 @@ std::optional<target> find_left_behind(const std::string& name) {
 target find_target(const std::string& name) {
   const auto action = fmt::format("detach {}", name);
   const auto requested_index = nbd::kernel_device_index(name);
-  for (const auto& report : ask_servers("")) {
+  const auto answers = ask_servers("");
+  for (const auto& report : answers.reports) {
     const auto& device = report.at("kernel_device");
     const auto index = nbd::kernel_device_index(device.is_null() ? "" : device.get<std::string>());
     const bool is_meant = requested_index ? index == requested_index : names_disk(report, name);
@@ -90,6 +91,10 @@ target find_target(const std::string& name) {
   }
   if (auto left_behind = requested_index ? std::nullopt : find_left_behind(name))
     return *left_behind;
+  if (!requested_index && !answers.silent.empty())
+    throw failure(make_error_code(errc::timed_out), action,
+                  fmt::format("{}; if that is the disk, name its device, such as /dev/nbd0",
+                              describe(answers.silent.front())));
   if (!requested_index)
     throw failure(make_error_code(errc::not_available), action,
                   "it is not attached; see xenpv-disk status");
@@ -114,6 +119,7 @@ void refuse_if_claimed(const target& device) {
 
 void refuse_if_used(const target& device) {
   const auto root = system_root::from_environment();
+  require_visible_openers(fmt::format("detach {}", device.path()), root);
   auto users = block_device_holders(device.name(), root);
   const auto is_unused = [&] {
     users = block_device_openers(device.name(), root);

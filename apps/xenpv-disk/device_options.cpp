@@ -5,13 +5,9 @@
 
 namespace xenpv::disk_app {
 
-void add_device_options(cli::command& command, std::string& disk, device_options& options) {
+void add_device_options(cli::command& command, device_options& options) {
   auto& frontend = options.frontend;
   command
-      .argument("DISK", disk,
-                "name in this guest (xvda or /dev/xvda) or in the toolstack (hda), number (51712), "
-                "xenstore path (device/vbd/51712), or the file or device behind the backend",
-                cli::as_text)
       .flag("--take", options.take,
             "take over the disk from the kernel driver, if the disk is unused")
       .flag("--force", options.force,

@@ -1,7 +1,7 @@
 // Options for driving a disk, independent of its clients; shared by serve, run, attach and bench.
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "cli/command.hpp"
 #include "xenpv/blkfront/options.hpp"
@@ -14,7 +14,12 @@ struct device_options {
   blkfront::options frontend;
 };
 
-/// Adds the DISK argument and the options that set `options`.
-void add_device_options(cli::command& command, std::string& disk, device_options& options);
+/// What an argument DISK may be, for its help.
+inline constexpr std::string_view disk_help =
+    "name in this guest (xvda or /dev/xvda) or in the toolstack (hda), number (51712), xenstore "
+    "path (device/vbd/51712), or the file or device behind the backend";
+
+/// Adds the options that set `options`.
+void add_device_options(cli::command& command, device_options& options);
 
 }  // namespace xenpv::disk_app

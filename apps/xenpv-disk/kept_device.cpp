@@ -16,10 +16,11 @@
 namespace xenpv::disk_app {
 namespace {
 
-constexpr std::string_view suffix = ".kept";
+constexpr std::string_view kept_suffix = ".kept";
+constexpr std::string_view identifier_prefix = "xenpv-disk ";
 
 std::string path_for(const std::string& disk) {
-  return fmt::format("{}/{}{}", runtime_directory(), disk, suffix);
+  return fmt::format("{}/{}{}", runtime_directory(), disk, kept_suffix);
 }
 
 kept_device parse(std::istream& file, const std::string& path) {
@@ -30,6 +31,8 @@ kept_device parse(std::istream& file, const std::string& path) {
     out.connected_by = record.at("connected_by").get<pid_t>();
     out.connections = record.at("connections").get<std::size_t>();
     out.identity = record.at("identity").get<std::string>();
+    // Records of earlier versions lack it.
+    out.timeout = std::chrono::seconds(record.value("timeout", std::int64_t{0}));
     return out;
   } catch (const nlohmann::json::exception& problem) {
     throw failure(make_error_code(errc::invalid_argument), fmt::format("read {}", path),
@@ -47,14 +50,22 @@ bool is_still_there(const std::string& disk, const kept_device& device) {
 }  // namespace
 
 std::string device_identifier(const std::string& disk) {
-  return fmt::format("xenpv-disk {}", disk);
+  return fmt::format("{}{}", identifier_prefix, disk);
+}
+
+std::string disk_of_identifier(const std::string& identifier) {
+  if (!identifier.starts_with(identifier_prefix))
+    throw failure(errc::invalid_argument, fmt::format("identifier '{}'", identifier),
+                  "it is not of xenpv-disk");
+  return identifier.substr(identifier_prefix.size());
 }
 
 void remember_device(const std::string& disk, const kept_device& device) {
   const cli::json record{{"index", device.index},
                          {"connected_by", device.connected_by},
                          {"connections", device.connections},
-                         {"identity", device.identity}};
+                         {"identity", device.identity},
+                         {"timeout", device.timeout.count()}};
   const auto path = path_for(disk);
   const auto new_path = path + ".new";
   {
@@ -82,8 +93,8 @@ std::string disk_of_kept_device(std::uint32_t index) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(runtime_directory(), ignored)) {
     auto name = entry.path().filename().string();
-    if (!name.ends_with(suffix)) continue;
-    name.resize(name.size() - suffix.size());
+    if (!name.ends_with(kept_suffix)) continue;
+    name.resize(name.size() - kept_suffix.size());
     const auto kept = find_kept_device(name);
     if (kept && kept->index == index) return name;
   }

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,13 +14,16 @@ namespace xenpv::disk_app {
 
 struct kept_device {
   std::uint32_t index = 0;      ///< N in /dev/nbdN
-  pid_t connected_by = 0;       ///< process ID in /sys/block/nbdN/pid
+  pid_t connected_by = 0;       ///< process ID in /sys/block/nbdN/pid: of the server or its helper
   std::size_t connections = 1;  ///< number of connections that the kernel expects
   std::string identity;         ///< disk identity, from blkfront::frontend::identity()
+  std::chrono::seconds timeout{0};  ///< the kernel's request timeout; 0: none
 };
 
 /// Returns the identifier that the kernel stores for the server of a disk ("xvdb").
 [[nodiscard]] std::string device_identifier(const std::string& disk);
+/// Returns the disk of an identifier. Throws errc::invalid_argument if it is not one of ours.
+[[nodiscard]] std::string disk_of_identifier(const std::string& identifier);
 
 /// Writes the record. Throws `failure`.
 void remember_device(const std::string& disk, const kept_device& device);

@@ -5,8 +5,10 @@
 #include "cli/json.hpp"
 #include "cli/table.hpp"
 #include "commands.hpp"
+#include "wire/virtual_device.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/blkfront/device_list.hpp"
+#include "xenpv/xen/store.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -17,6 +19,7 @@ std::vector<listed_device> read_devices() {
   std::vector<listed_device> devices;
   async::runtime_options settings;
   settings.with_custodian = false;
+  settings.with_log_thread = false;
   async::runtime runtime(std::move(settings));
   runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     devices = co_await blkfront::list_devices(self.store());
@@ -85,10 +88,21 @@ cli::exit_code list(bool as_json, std::ostream& out) {
   return cli::exit_code::ok;
 }
 
+/// For completion: the names of the disks, which `list` shows with more details.
+std::vector<cli::completion_word> disk_words() {
+  const auto numbers = xen::store::open().list_if_exists("device/vbd");
+  std::vector<cli::completion_word> out;
+  for (const auto& text : numbers.value_or(std::vector<std::string>()))
+    if (const auto number = parse_whole<std::uint32_t>(text))
+      out.push_back({wire::virtual_device_name(*number), fmt::format("device/vbd/{}", *number)});
+  return out;
+}
+
 }  // namespace
 
 void add_list(cli::app& app) {
   static bool as_json = false;
+  app.complete_values("DISK", disk_words);
   auto& command = app.add_command("list", "show the PV disks of this guest");
   command
       .describe(

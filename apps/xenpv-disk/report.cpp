@@ -1,15 +1,54 @@
 #include "report.hpp"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
+#include <chrono>
+#include <string_view>
+#include <utility>
 
 namespace xenpv::disk_app {
 namespace {
 
 using blkfront::queue_statistics;
 using cli::json;
+
+/// When this process started.
+const auto start_time = std::chrono::system_clock::now();
+
+double start_seconds() {
+  return std::chrono::duration<double>(
+             std::chrono::floor<std::chrono::milliseconds>(start_time.time_since_epoch()))
+      .count();
+}
+
+/// Upper bounds of the reported latency buckets, in nanoseconds: 8191 (8 us), 16383 and so on to
+/// 2^33 - 1 (8.6 s). Each is a bound of the histogram too, so the counts are exact.
+constexpr unsigned first_bound_bits = 13;
+constexpr unsigned last_bound_bits = 33;
+
+constexpr bool are_histogram_bounds() {
+  for (auto bits = first_bound_bits; bits <= last_bound_bits; ++bits) {
+    const auto bound = (std::uint64_t{1} << bits) - 1;
+    if (histogram::upper_bound(histogram::bucket_of(bound)) != bound) return false;
+  }
+  return true;
+}
+static_assert(are_histogram_bounds());
+
+/// Returns [upper bound, number of samples] for each bucket. The last bucket has no bound.
+json bucket_report(const histogram& latency) {
+  auto out = json::array();
+  std::uint64_t before = 0;
+  for (auto bits = first_bound_bits; bits <= last_bound_bits; ++bits) {
+    const auto bound = (std::uint64_t{1} << bits) - 1;
+    const auto within = latency.count_up_to(bound);
+    out.push_back(json::array({bound, within - before}));
+    before = within;
+  }
+  out.push_back(json::array({nullptr, latency.count() - before}));
+  return out;
+}
 
 json operation_report(const blkfront::operation_statistics& counters) {
   return {{"requests", counters.requests},
@@ -19,8 +58,10 @@ json operation_report(const blkfront::operation_statistics& counters) {
            {{"mean", static_cast<std::uint64_t>(counters.latency_ns.mean())},
             {"p50", counters.latency_ns.percentile(0.5)},
             {"p99", counters.latency_ns.percentile(0.99)},
-            {"p999", counters.latency_ns.percentile(0.999)},
-            {"max", counters.latency_ns.max()}}}};
+            {"p99.9", counters.latency_ns.percentile(0.999)},
+            {"max", counters.latency_ns.max()},
+            {"sum", counters.latency_ns.sum()},
+            {"buckets", bucket_report(counters.latency_ns)}}}};
 }
 
 json operations_report(const queue_statistics& all) {
@@ -62,14 +103,53 @@ json queue_report(const queue_statistics& queue) {
 json client_report(const nbd::client_statistics& client) {
   return {{"number", client.number},
           {"peer", client.peer},
-          {"tls", client.tls},
+          {"listener", client.listener},
+          {"export", client.export_name},
+          {"read_only", client.read_only},
+          {"identity", client.identity},
           {"user", client.user},
+          {"tls", client.tls},
+          {"age_ns", client.age.count()},
+          {"idle_ns", client.idle.count()},
           {"queue", client.queue},
           {"requests", client.requests},
           {"errors", client.errors},
           {"bytes_read", client.bytes_read},
           {"bytes_written", client.bytes_written},
           {"from_heap", client.from_heap}};
+}
+
+json export_report(const export_spec& exported) {
+  json out{{"name", exported.name}, {"read_only", exported.read_only}};
+  out["offset"] = exported.part.offset.value_or(0);
+  out["size"] = exported.part.size ? json(*exported.part.size) : json();
+  out["partition"] = exported.part.partition ? json(*exported.part.partition) : json();
+  return out;
+}
+
+bool exports(const served_disk& disk, std::string_view name) {
+  return std::ranges::count(disk.claimed.exports, name, &export_spec::name) > 0;
+}
+
+/// The statistics of the whole server, which the reports of its disks have in common, except for
+/// `clients`.
+json server_report(const disk_server& server, json clients) {
+  const auto statistics = server.server.statistics();
+  const auto name_of = [](const served_disk& disk) { return json(disk.name); };
+  return {{"name", server.disks.front().name},
+          {"disks", cli::json_array(server.disks, name_of)},
+          {"connected", statistics.connections - statistics.handshakes - statistics.waiting},
+          {"accepted", statistics.accepted},
+          {"refused", statistics.refused},
+          {"evicted", statistics.evicted},
+          {"failed_handshakes", statistics.failed_handshakes},
+          {"handshakes", statistics.handshakes},
+          {"waiting", statistics.waiting},
+          {"memory",
+           {{"used", statistics.memory_used},
+            {"most", statistics.memory_most},
+            {"limit", statistics.memory_limit}}},
+          {"clients", std::move(clients)}};
 }
 
 json device_report(const served_disk& disk) {
@@ -104,15 +184,19 @@ json recovery_report(const blkfront::recovery_statistics& statistics) {
 
 }  // namespace
 
-asio::awaitable<json> make_report(served_disk& disk) {
+asio::awaitable<json> make_report(disk_server& server, served_disk& disk) {
   const auto queues = co_await disk.device.statistics();
-  const auto clients = co_await disk.server.clients();
+  auto clients = co_await server.server.clients();
+  std::erase_if(clients, [&](const auto& client) { return !exports(disk, client.export_name); });
   json out;
   out["name"] = disk.name;
-  out["toolstack_name"] = disk.disk.toolstack_name;
-  out["devid"] = disk.disk.number;
-  out["export"] = disk.export_name;
+  out["toolstack_name"] = disk.claimed.held.disk.toolstack_name;
+  out["devid"] = disk.claimed.held.disk.number;
+  out["export"] = disk.claimed.exports.front().name;
+  out["exports"] = cli::json_array(disk.claimed.exports, export_report);
   out["pid"] = ::getpid();
+  out["version"] = XENPV_VERSION;
+  out["start_time"] = start_seconds();
   out["device"] = device_report(disk);
   out["recovery"] = recovery_report(disk.device.recovery());
   out["kernel_device"] = nullptr;
@@ -128,93 +212,8 @@ asio::awaitable<json> make_report(served_disk& disk) {
                        {"flushes_ignored", all.flushes_ignored},
                        {"flushes_refused", all.flushes_refused}};
   out["stalls"] = {{"count", all.stalls}, {"now", all.stalled}};
-  const auto statistics = disk.server.statistics();
-  json server;
-  server["accepted"] = statistics.accepted;
-  server["refused"] = statistics.refused;
-  server["failed_handshakes"] = statistics.failed_handshakes;
-  server["clients"] = json::array();
-  for (const auto& client : clients)
-    server["clients"].push_back(client_report(client));
-  out["server"] = std::move(server);
+  out["server"] = server_report(server, cli::json_array(clients, client_report));
   co_return out;
-}
-
-namespace {
-
-/// A Prometheus metric: the value of `key` in a section of the report, or in each of its
-/// operations.
-struct metric {
-  std::string_view name;
-  std::string_view help;
-  std::string_view section;
-  std::string_view key;
-};
-constexpr auto metrics = std::to_array<metric>(
-    {{"requests_total", "Requests completed", "operations", "requests"},
-     {"bytes_total", "Bytes of requests that succeeded", "operations", "bytes"},
-     {"errors_total", "Requests that failed", "operations", "errors"},
-     {"latency_seconds", "Time from submission to completion", "operations", "latency_ns"},
-     {"connected", "Whether the backend is connected", "device", "state"},
-     {"reconnects_total", "Reconnects after the loss of a backend", "recovery", "reconnects"},
-     {"replayed_requests_total", "Requests resent after the loss of a backend", "recovery",
-      "replayed_requests"},
-     {"longest_pause_seconds", "Longest time without a backend", "recovery", "longest_pause_ns"},
-     {"stalls_total", "Periods in which the backend did not respond", "stalls", "count"},
-     {"stalled", "Whether the backend is stalled now", "stalls", "now"},
-     {"flushes_ignored_total", "Flushes and FUA writes completed without a flush by the backend",
-      "durability", "flushes_ignored"},
-     {"flushes_refused_total", "Flushes that failed because a lost backend may have lost writes",
-      "durability", "flushes_refused"},
-     {"clients", "NBD clients connected", "server", "clients"}});
-
-std::string_view type_of(const metric& metric) {
-  if (metric.key == "latency_ns") return "summary";
-  return metric.name.ends_with("_total") ? "counter" : "gauge";
-}
-
-std::string number(const metric& metric, const json& value) {
-  if (value.is_string()) return value.get<std::string>() == "connected" ? "1" : "0";
-  if (value.is_boolean()) return value.get<bool>() ? "1" : "0";
-  if (value.is_array()) return fmt::format("{}", value.size());
-  const auto count = value.get<std::uint64_t>();
-  if (!metric.name.ends_with("_seconds")) return fmt::format("{}", count);
-  return fmt::format("{:.9f}", static_cast<double>(count) / 1e9);
-}
-
-void add_samples(std::string& out, const metric& metric, const std::string& labels,
-                 const json& value) {
-  const auto add = [&](std::string_view more, const json& sample) {
-    out += fmt::format("xenpv_disk_{}{{{}{}}} {}\n", metric.name, labels, more,
-                       number(metric, sample));
-  };
-  if (!value.is_object()) return add("", value);
-  add(",quantile=\"0.5\"", value.at("p50"));
-  add(",quantile=\"0.99\"", value.at("p99"));
-  add(",quantile=\"0.999\"", value.at("p999"));
-}
-
-}  // namespace
-
-std::string to_prometheus(const std::vector<json>& reports) {
-  std::string out;
-  for (const auto& metric : metrics) {
-    out += fmt::format("# HELP xenpv_disk_{0} {1}\n# TYPE xenpv_disk_{0} {2}\n", metric.name,
-                       metric.help, type_of(metric));
-    const std::string key(metric.key);
-    for (const auto& report : reports) {
-      const auto disk = fmt::format("disk=\"{}\"", report.at("name").get<std::string>());
-      const auto& section = report.at(std::string(metric.section));
-      if (metric.section != "operations") {
-        add_samples(out, metric, disk, section.at(key));
-        continue;
-      }
-      for (const auto& [operation, values] : section.items())
-        add_samples(out, metric, fmt::format("{},operation=\"{}\"", disk, operation),
-                    values.at(key));
-    }
-  }
-  return out;
 }
 
 }  // namespace xenpv::disk_app

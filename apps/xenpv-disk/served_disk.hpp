@@ -1,72 +1,110 @@
-// Serves a disk: finds, claims, connects and exports the disk, and shuts it down. Shared by serve,
-// run and attach.
+// Serves one or several disks with one NBD server: finds, claims, connects and exports the disks,
+// and shuts them down. Shared by serve, run and attach.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "blk/partition_table.hpp"
+#include "claim.hpp"
 #include "cli/app.hpp"
+#include "confinement.hpp"
 #include "device_options.hpp"
+#include "export_spec.hpp"
 #include "kept_device.hpp"
 #include "tls_options.hpp"
 #include "xenpv/async/runtime.hpp"
-#include "xenpv/blkfront/device_list.hpp"
 #include "xenpv/blkfront/frontend.hpp"
 #include "xenpv/nbd/server.hpp"
 
 namespace xenpv::disk_app {
 
-class status_socket;
+class control_socket;
 
-struct disk_options {
-  std::string disk;  ///< as the user named it
-  device_options device;
+struct server_settings {
+  std::vector<export_spec> exports;  ///< at least one
+  // These apply to all exports, or to the only one; see apply_common_options().
+  std::string name;
+  export_part part;
   bool read_only = false;
-  std::string name;  ///< export name; empty: the disk's name
+
+  device_options device;
   unsigned max_connections = 16;
+  std::chrono::nanoseconds progress_limit{};
+  std::uint64_t memory_limit = 0;  ///< in bytes
   bool swap = false;
   bool keep = false;  ///< accept a kernel device that a previous server left behind
+
+  /// How the server drops its privileges; unset: it keeps them, because it executes a command.
+  std::optional<confinement_options> confined;
+  confinement_needs needs = {};
 };
-/// Adds the DISK argument and the options for driving the disk.
-void add_disk_options(cli::command& command, disk_options& options);
+/// Adds the argument for the only disk.
+void add_disk_argument(cli::command& command, server_settings& settings);
+/// Adds the options for driving the disks.
+void add_disk_options(cli::command& command, server_settings& settings);
 /// Adds the options for NBD clients.
-void add_client_options(cli::command& command, disk_options& options);
+void add_client_options(cli::command& command, server_settings& settings);
 
 /// A disk that is locked, but neither taken over nor connected yet.
 struct claimed_disk {
-  async::runtime& runtime;
-  const blkfront::listed_device& disk;
-  std::string export_name;
-  std::optional<kept_device> kept = {};  ///< left behind by a previous server
+  locked_disk held;
+  std::vector<export_spec> exports;  ///< with names
+  /// The partition of each export that is one; set once the disk is connected.
+  std::vector<std::optional<blk::partition>> partitions = {};
+
+  /// "xvdb".
+  [[nodiscard]] const std::string& name() const noexcept { return held.disk.name; }
 };
 
-/// The objects that serve one disk. Use on the control thread.
-struct served_disk {
+/// The disks of a server before they are connected, in the order in which the user named them.
+struct claimed_disks {
   async::runtime& runtime;
-  const blkfront::listed_device& disk;
+  const std::vector<claimed_disk>& disks;  ///< at least one
+  const tls_settings& tls;
+  confinement* confined;  ///< null: the server keeps its privileges
+};
+
+/// One disk of a running server.
+struct served_disk {
+  const claimed_disk& claimed;
   std::string name;  ///< "xvdb"
-  std::string export_name;
   blkfront::frontend& device;
+  control_socket& control;
+  std::string kernel_device = {};  ///< "/dev/nbd0"; empty without a kernel device
+};
+
+/// A running server and its disks. Use on the control thread.
+struct disk_server {
+  async::runtime& runtime;
   nbd::server& server;
-  status_socket& status;
-  std::optional<kept_device> kept = {};  ///< left behind by a previous server
-  std::string kernel_device = {};        ///< "/dev/nbd0"; empty without a kernel device
-  /// True once clients can use the disk. A disk that was taken over but never became ready is
+  std::vector<served_disk> disks;   ///< at least one
+  std::string name;                 ///< of all disks, for messages: "xvdb, xvdc"
+  confinement* confined = nullptr;  ///< null: the server keeps its privileges
+  /// True once clients can use the disks. A disk that was taken over but never became ready is
   /// returned to the kernel driver.
   bool is_ready = false;
 };
 
-using disk_service = std::function<asio::awaitable<void>(served_disk&)>;
+using disk_service = std::function<asio::awaitable<void>(disk_server&)>;
 
-/// Claims the disk and calls `prepare`, which must complete everything else that the service needs
-/// and that may fail: listeners, files, privileges. Then takes the disk over from the kernel driver
-/// (with --take), connects it and runs the service that `prepare` returned. If `prepare` returned
-/// an empty service, returns immediately and leaves the disk as it is.
+/// Starts a server, in this order: limits, helpers, the custodian, keys, devices, disks, listeners;
+/// then it drops its privileges and serves.
 ///
-/// Closes the disk properly after any failure. Returns a disk that was taken over, but never
+/// Claims the disks and calls `prepare`, which must complete everything else that the service needs
+/// and that may fail: listeners, files, privileges. Then takes the disks over from the kernel
+/// driver (with --take), connects them and runs the service that `prepare` returned. If `prepare`
+/// returned an empty service, returns immediately and leaves the disks as they are.
+///
+/// Closes the disks properly after any failure. Returns disks that were taken over, but never
 /// served, to the kernel driver. Runs on the calling thread, which must be the only one. Throws
 /// `failure`.
-void with_served_disk(const disk_options& options, const tls_settings& tls,
-                      std::function<disk_service(const claimed_disk&)> prepare);
+void with_disk_server(const server_settings& settings, const tls_options& tls,
+                      std::function<disk_service(const claimed_disks&)> prepare);
 
 }  // namespace xenpv::disk_app

@@ -1,8 +1,8 @@
 #include "service.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -13,7 +13,9 @@
 #include "async/nursery.hpp"
 #include "async/signal.hpp"
 #include "cli/service_manager.hpp"
+#include "confinement.hpp"
 #include "control_socket.hpp"
+#include "hang_up.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -70,23 +72,20 @@ bool is_alive(blkfront::device_state state) {
 constexpr std::chrono::milliseconds error_period(1000);
 constexpr std::chrono::milliseconds error_poll_interval(20);
 
-asio::awaitable<void> report_loss(served_disk& disk) {
-  asio::steady_timer timer(disk.runtime.control());
+asio::awaitable<void> report_loss(disk_server& server) {
+  asio::steady_timer timer(server.runtime.control());
   for (auto spent = error_poll_interval; spent <= error_period; spent += error_poll_interval) {
-    if (disk.server.statistics().connections == 0) co_return;
+    if (server.server.statistics().connections == 0) co_return;
     timer.expires_after(error_poll_interval);
     co_await timer.async_wait(asio::use_awaitable);
   }
 }
 
 /// Time limit for a backend to complete requests of disconnected clients.
-constexpr std::chrono::seconds grace(2);
+constexpr std::chrono::seconds backend_grace(2);
 
-/// Closes the disk after `timeout`, even if clients' requests are still in flight, so that a
-/// stalled backend does not delay the shutdown. Cancelled when all requests have completed.
-asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds timeout) {
-  asio::steady_timer timer(disk.runtime.control(), timeout);
-  co_await timer.async_wait(asio::use_awaitable);
+/// Closes a disk even if clients' requests are still in flight.
+asio::awaitable<void> give_up_backend(served_disk& disk) {
   if (!is_alive(disk.device.state())) co_return;
   log().warn("{}: the backend does not respond; closing the disk with requests in flight",
              disk.name);
@@ -95,24 +94,86 @@ asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanosecond
   co_await disk.device.close();
 }
 
-/// The first signal stops the service, the second disconnects clients.
-asio::awaitable<void> handle_signals(served_disk& disk, stop_switch& stop) {
-  asio::signal_set signals(disk.runtime.control(), SIGTERM, SIGINT);
-  const auto first = co_await signals.async_wait(asio::use_awaitable);
-  stop.stop(fmt::format("signal {}", first));
-  co_await signals.async_wait(asio::use_awaitable);
-  disk.server.hang_up();
-  co_await give_up_backend(disk, grace);
+/// Closes the disks after `timeout`, so that a stalled backend does not delay the shutdown.
+/// Cancelled when all requests have completed.
+asio::awaitable<void> give_up_backends(disk_server& server, std::chrono::nanoseconds timeout) {
+  asio::steady_timer timer(server.runtime.control(), timeout);
+  co_await timer.async_wait(asio::use_awaitable);
+  async::nursery tasks(server.runtime.control());
+  for (auto& disk : server.disks)
+    tasks.spawn(give_up_backend(disk));
+  co_await tasks.join();
+}
+
+/// Returns the error, if there was one. It has been logged.
+asio::awaitable<std::string> reload(const disk_server& server, const service_work& work) {
+  if (!work.reload) {
+    log().info("{}: there is nothing to reload", server.name);
+    co_return "there is nothing to reload: only serve reads files";
+  }
+  cli::notify_service_manager("RELOADING=1");
+  std::string problem;
+  try {
+    co_await work.reload();
+  } catch (const failure& refused) {
+    problem = refused.what();
+  }
+  if (problem.empty())
+    log().info("{}: reloaded", server.name);
+  else
+    log().error("{}: cannot reload: {} (the previous configuration stays in effect)", server.name,
+                problem);
+  cli::notify_service_manager("READY=1");
+  co_return problem;
+}
+
+/// Returns true if SIGHUP stops the service.
+bool stops_on_hang_up(const service_work& work) {
+  if (terminal_is_closed()) return true;
+  if (work.reload || hang_ups_are_ignored()) return false;
+  return work.on_hang_up == hang_up::stops || was_started_from_terminal();
+}
+
+/// Waits for a signal that stops the service.
+asio::awaitable<int> wait_for_stop(asio::signal_set& signals, const disk_server& server,
+                                   const service_work& work) {
+  // The signal may have arrived before `signals` existed.
+  if (terminal_is_closed()) co_return SIGHUP;
+  for (;;) {
+    const int number = co_await signals.async_wait(asio::use_awaitable);
+    if (number != SIGHUP || stops_on_hang_up(work)) co_return number;
+    (void)co_await reload(server, work);
+  }
+}
+
+std::string describe_stop(int number) {
+  if (number == SIGHUP && terminal_is_closed()) return "the terminal was closed";
+  return fmt::format("signal {}", number);
+}
+
+/// The first signal stops the service, the second disconnects clients. A terminal that closes may
+/// send SIGHUP more than once, so SIGHUP is never the second signal.
+asio::awaitable<void> handle_signals(disk_server& server, const service_work& work,
+                                     stop_switch& stop) {
+  asio::signal_set signals(server.runtime.control(), SIGTERM, SIGINT, SIGHUP);
+  const auto first = co_await wait_for_stop(signals, server, work);
+  if (work.stopped_by_signal) work.stopped_by_signal(first);
+  stop.stop(describe_stop(first));
+  while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) {
+  }
+  server.server.hang_up();
+  co_await give_up_backends(server, backend_grace);
 }
 
 /// Notifies the service manager that this server is alive, as long as each of its threads responds.
-asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds interval) {
-  asio::steady_timer timer(disk.runtime.control());
+asio::awaitable<void> feed_watchdog(disk_server& server, std::chrono::microseconds interval) {
+  asio::steady_timer timer(server.runtime.control());
   for (;;) {
-    for (std::size_t i = 0; i < disk.device.queue_count(); ++i) {
-      auto nothing = [] {};
-      co_await async::call_on(disk.device.queue(i).get_executor(), nothing);
-    }
+    for (auto& disk : server.disks)
+      for (std::size_t i = 0; i < disk.device.queue_count(); ++i) {
+        auto nothing = [] {};
+        co_await async::call_on(disk.device.queue(i).get_executor(), nothing);
+      }
     cli::notify_service_manager("WATCHDOG=1");
     timer.expires_after(interval);
     co_await timer.async_wait(asio::use_awaitable);
@@ -124,8 +185,25 @@ asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, st
   stop.stop("task completed");
 }
 
-void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switch& stop) {
-  disk.device.on_change([&disk, &stop, reshaped = std::move(reshaped)] {
+std::string reason_of_loss(const served_disk& disk) {
+  return disk.device.failure_reason() ? disk.device.failure_reason()->text
+                                      : std::string("the disk is no longer available");
+}
+
+/// Stops the service with the last disk; withdraws the exports of any other lost disk.
+void handle_loss(const disk_server& server, const served_disk& disk, stop_switch& stop) {
+  const bool serves_others = std::ranges::any_of(
+      server.disks, [](const served_disk& other) { return is_alive(other.device.state()); });
+  if (!serves_others) return stop.stop(reason_of_loss(disk));
+  const auto reason = reason_of_loss(disk);
+  server.server.withdraw(disk.device, reason);
+  log().error("{}: {}; its clients are disconnected, and the other disks are still served",
+              disk.name, reason);
+}
+
+void follow_device(disk_server& server, served_disk& disk, const service_work& work,
+                   stop_switch& stop) {
+  disk.device.on_change([&] {
     if (disk.device.state() == blkfront::device_state::recovering) {
       cli::notify_service_manager(
           fmt::format("STATUS=waiting for {}: {}", disk.name, disk.device.recovery().last_reason));
@@ -133,13 +211,12 @@ void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switc
     }
     if (disk.device.state() == blkfront::device_state::connected) {
       if (disk.device.recovery().reconnects > 0)
-        cli::notify_service_manager(fmt::format("STATUS=serving {}", disk.name));
-      disk.server.reshape(disk.device.shape());
-      if (reshaped) reshaped();
+        cli::notify_service_manager(fmt::format("STATUS=serving {}", server.name));
+      server.server.reshape(disk.device, disk.device.shape());
+      if (work.reshaped) work.reshaped();
       return;
     }
-    stop.stop(disk.device.failure_reason() ? disk.device.failure_reason()->text
-                                           : std::string("the disk is no longer available"));
+    handle_loss(server, disk, stop);
   });
 }
 
@@ -147,41 +224,49 @@ void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switc
 
 void endpoints::remove_sockets() noexcept {
   for (const auto& path : unix_paths)
-    ::unlink(path.c_str());
+    remove_server_file(path);
   unix_paths.clear();
 }
 
-asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets, service_work work) {
-  stop_switch stop(disk.runtime.control());
-  async::nursery tasks(disk.runtime.control());
-  follow_device(disk, std::move(work.reshaped), stop);
+asio::awaitable<void> serve_until_stopped(disk_server& server, endpoints sockets,
+                                          service_work work) {
+  stop_switch stop(server.runtime.control());
+  async::nursery tasks(server.runtime.control());
+  for (auto& disk : server.disks)
+    follow_device(server, disk, work, stop);
   for (auto& listener : sockets.listeners)
-    disk.server.listen(std::move(listener));
-  tasks.spawn(run_part(handle_signals(disk, stop), stop));
-  tasks.spawn(run_part(disk.status.answer(disk), stop));
+    server.server.listen(std::move(listener));
+  tasks.spawn(run_part(handle_signals(server, work, stop), stop));
+  auto reload_now = [&] { return reload(server, work); };
+  for (auto& disk : server.disks)
+    tasks.spawn(run_part(disk.control.answer(server, disk, reload_now), stop));
   if (const auto interval = cli::watchdog_interval())
-    tasks.spawn(run_part(feed_watchdog(disk, *interval), stop));
-  if (work.task) tasks.spawn(run_part(stop_after(std::move(work.task), stop), stop));
+    tasks.spawn(run_part(feed_watchdog(server, *interval), stop));
+  if (work.task) tasks.spawn(run_part(stop_after(work.task, stop), stop));
   if (!work.task_says_ready) {
-    disk.is_ready = true;
-    cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
+    server.is_ready = true;
+    cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", server.name));
   }
   const auto reason = co_await stop.wait();
-  log().info("{}: stopping: {}", disk.name, reason);
+  log().info("{}: stopping: {}", server.name, reason);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
   sockets.remove_sockets();
-  tasks.spawn(run_part(give_up_backend(disk, nbd::server_options{}.drain_limit + grace), stop));
+  tasks.spawn(
+      run_part(give_up_backends(server, nbd::server_options{}.drain_limit + backend_grace), stop));
   // A second signal is still handled while the service stops.
   if (work.before_stop) co_await work.before_stop();
-  if (!is_alive(disk.device.state())) co_await report_loss(disk);
-  co_await disk.server.stop();
+  const auto is_alive_disk = [](const served_disk& disk) { return is_alive(disk.device.state()); };
+  if (std::ranges::none_of(server.disks, is_alive_disk)) co_await report_loss(server);
+  co_await server.server.stop();
   tasks.cancel();
   co_await tasks.join();
   if (stop.error()) std::rethrow_exception(stop.error());
-  const auto state = disk.device.state();
-  const bool was_closed_here = state == blkfront::device_state::closed;
-  if (!is_alive(state) && !was_closed_here)
-    throw failure(disk.device.failure_reason().value_or(error{}));
+  for (const auto& disk : server.disks) {
+    const auto state = disk.device.state();
+    const bool was_closed_here = state == blkfront::device_state::closed;
+    if (!is_alive(state) && !was_closed_here)
+      throw failure(disk.device.failure_reason().value_or(error{}));
+  }
 }
 
 }  // namespace xenpv::disk_app

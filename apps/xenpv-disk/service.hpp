@@ -1,5 +1,5 @@
-// Serves a disk until the service is stopped: listeners, signals, the service manager, the status
-// socket.
+// Serves disks until the service is stopped: listeners, signals, the service manager, the control
+// sockets.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,13 @@ struct endpoints {
 
   std::vector<unique_fd> listeners;
   std::vector<std::string> unix_paths;  ///< removed by the destructor
-  std::vector<std::string> uris;        ///< in the order of the user's options
+};
+
+/// What SIGHUP does to a service that cannot reload its configuration. If the terminal from which
+/// the service was started has closed, SIGHUP always stops the service.
+enum class hang_up {
+  stops_if_started_from_terminal,  ///< otherwise only logged
+  stops,
 };
 
 /// The work of a service in addition to listening; each function may be empty.
@@ -28,18 +34,27 @@ struct service_work {
   /// The service stops when the task returns.
   std::function<asio::awaitable<void>()> task{};
   /// True if the task itself notifies the service manager that the service is ready and sets
-  /// served_disk::is_ready. Otherwise, the service is ready immediately.
+  /// disk_server::is_ready. Otherwise, the service is ready immediately.
   bool task_says_ready = false;
-  /// Called on the control thread after the disk's geometry has changed.
+  /// Called on the control thread after the geometry of a disk has changed.
   std::function<void()> reshaped{};
   /// Called before the service stops, while clients are still served.
   std::function<asio::awaitable<void>()> before_stop{};
+  /// Reads the configuration again. Called on SIGHUP and for the reload command, on the control
+  /// thread. Throws a `failure`,
+  /// which is logged, and then leaves the previous configuration in effect. If empty, SIGHUP does
+  /// as `on_hang_up` defines.
+  std::function<asio::awaitable<void>()> reload{};
+  hang_up on_hang_up = hang_up::stops_if_started_from_terminal;
+  /// Called with the signal that stops the service, before the service stops.
+  std::function<void(int)> stopped_by_signal{};
 };
 
 /// Listens on `sockets`, notifies the service manager, and serves until SIGTERM or SIGINT, until
-/// the disk is lost, or until `work.task` returns. A second signal disconnects clients that are
-/// still draining. Throws the error that stopped the service early, for example one from the task.
-[[nodiscard]] asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets,
+/// the terminal closes (hang_up.hpp), until the last disk is lost, or until `work.task` returns. A
+/// second SIGTERM or SIGINT disconnects clients that are still draining. Throws the error that
+/// stopped the service early, for example one from the task.
+[[nodiscard]] asio::awaitable<void> serve_until_stopped(disk_server& server, endpoints sockets,
                                                         service_work work);
 
 }  // namespace xenpv::disk_app

@@ -3,11 +3,14 @@
 #include <ostream>
 
 #include "base/parse.hpp"
+#include "base/utf8.hpp"
 #include "cli/table.hpp"
 #include "cli/value.hpp"
+#include "client_table.hpp"
 #include "commands.hpp"
-#include "control_socket.hpp"
-#include "report.hpp"
+#include "prometheus.hpp"
+#include "server_query.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -62,7 +65,7 @@ void print_table(std::ostream& out, const cli::json& report) {
         recovery.at("replayed_requests").get<std::uint64_t>(),
         format_duration(
             std::chrono::nanoseconds(recovery.at("longest_pause_ns").get<std::uint64_t>())),
-        recovery.at("last_reason").get<std::string>(),
+        printable(recovery.at("last_reason").get<std::string>()),
         recovery.at("timed_out").get<bool>() ? "; requests fail until the backend returns" : "");
   print_troubles(out, report);
   cli::table table({{"OPERATION"},
@@ -79,21 +82,40 @@ void print_table(std::ostream& out, const cli::json& report) {
                    latency_of(values, "p50"), latency_of(values, "p99"),
                    latency_of(values, "max")});
   table.print(out);
+  print_clients(out, report);
+}
+
+cli::json to_json(const std::vector<silent_server>& servers) {
+  return cli::json_array(servers, [](const silent_server& server) {
+    cli::json out{{"disk", server.disk}, {"pid", nullptr}, {"reason", server.why}};
+    if (server.process != 0) out["pid"] = server.process;
+    return out;
+  });
 }
 
 cli::exit_code status(const status_options& options, std::ostream& out) {
-  const auto reports = ask_servers(options.disk);
+  const auto answers = ask_servers(options.disk);
+  const auto& [reports, servers, silent] = answers;
   if (options.prometheus) {
-    out << to_prometheus(reports);
+    out << to_prometheus(answers);
   } else if (options.json) {
     auto document = cli::json_document("xenpv-disk.status", 1);
     document["disks"] = reports;
+    document["servers"] = servers;
+    document["silent"] = to_json(silent);
     cli::print_json(out, document);
   } else {
     for (const auto& report : reports)
       print_table(out, report);
+    for (const auto& server : servers)
+      print_server(out, server);
+    if (reports.empty() && silent.empty())
+      log().info("no server is running; start one with xenpv-disk serve");
   }
-  return cli::exit_code::ok;
+  // The reports of the other servers have been printed.
+  for (const auto& server : silent)
+    log().error("{}", describe(server));
+  return silent.empty() ? cli::exit_code::ok : cli::exit_code::failed;
 }
 
 }  // namespace
@@ -104,7 +126,11 @@ void add_status(cli::app& app) {
   command
       .describe(
           "Queries the servers of this guest for the statistics of each disk and each client. "
-          "Without DISK, queries all servers.")
+          "Without DISK, queries all servers; it is not an error if there are none. Exits with "
+          "status "
+          "1 if a server does not answer, after the reports of the others, and with 77 if no "
+          "server "
+          "serves DISK.")
       .argument("[DISK]", options.disk, "any name of the disk, as shown by list", cli::as_text)
       .offers_json(options.json)
       .flag("--prometheus", options.prometheus, "print in the Prometheus text format")

@@ -39,6 +39,9 @@ doctor::health_report read_report(const std::string& path) {
 }
 
 cli::exit_code compare(const compare_options& options, bool json, std::ostream& out) {
+  if (const auto option = given_examine_option(); !option.empty())
+    throw failure(errc::invalid_argument, fmt::format("{} with compare", option),
+                  "it applies to the examination of one guest");
   const auto comparison = doctor::compare(read_report(options.before), read_report(options.after));
   if (json)
     cli::print_json(out, to_json(comparison));

@@ -3,6 +3,7 @@
 
 #include <ostream>
 
+#include "base/output_file.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
 #include "doctor/health_page.hpp"
@@ -10,7 +11,6 @@
 #include "doctor/prometheus.hpp"
 #include "measure.hpp"
 #include "print.hpp"
-#include "write_file.hpp"
 
 namespace xenpv::doctor_app {
 namespace {
@@ -24,11 +24,17 @@ struct examine_options {
   std::string root;
   std::string html;
   std::string prometheus;
+  std::optional<std::string> label;
   std::optional<nanoseconds> measure;
   bool verbose = false;
   bool strict = false;
   const bool* json = nullptr;
 };
+
+examine_options& given_options() {
+  static examine_options options;
+  return options;
+}
 
 std::string now_text() {
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
@@ -44,14 +50,27 @@ nanoseconds time_to_measure(const examine_options& options, const channels::fact
   return options.measure.value_or(options.html.empty() ? nanoseconds{} : page_measurement);
 }
 
+/// Captures do not contain the host name.
+std::string name_of_guest(const examine_options& options, const channels::fact_source& source) {
+  if (options.label || source.is_capture) return options.label.value_or("");
+  const auto name = source.root.read("/proc/sys/kernel/hostname").value_or("");
+  return name == "(none)" ? "" : name;
+}
+
 doctor::health_report build_report(const examine_options& options) {
-  const auto source = channels::place_at(options.root);
+  const auto source = doctor::source_at(options.root);
   const auto duration = time_to_measure(options, source);
   // Take the snapshot before the measurement, which changes the counts.
-  const auto snapshot = doctor::take_snapshot(source);
+  const auto start = std::chrono::steady_clock::now();
+  auto snapshot = doctor::take_snapshot(source);
   std::optional<doctor::measurement> measured;
-  if (duration.count() > 0) measured = measure(std::max(duration, shortest_measurement));
-  return doctor::make_report(snapshot, now_text(), std::move(measured));
+  if (duration.count() > 0) {
+    measured = measure(std::max(duration, shortest_measurement));
+    doctor::extend_cpu_sample(snapshot, source, start);
+  }
+  auto report = doctor::make_report(snapshot, now_text(), std::move(measured));
+  report.guest.name = name_of_guest(options, source);
+  return report;
 }
 
 int status_of(const doctor::health_report& report, bool strict) {
@@ -69,12 +88,18 @@ int status_of(const doctor::health_report& report, bool strict) {
 }
 
 cli::exit_code examine(const examine_options& options, std::ostream& out) {
+  const int printed = is_standard_output(options.html) + is_standard_output(options.prometheus);
+  if (printed + *options.json > 1)
+    throw failure(errc::invalid_argument, "several outputs to stdout",
+                  "write all but one of --json, --html and --prometheus to files");
   const auto report = build_report(options);
-  if (!options.html.empty()) replace_file(options.html, doctor::to_html(report));
-  if (!options.prometheus.empty()) replace_file(options.prometheus, doctor::to_prometheus(report));
+  if (!options.html.empty())
+    write_output(options.html, doctor::to_html(report), output_access::by_umask, out);
+  if (!options.prometheus.empty())
+    write_output(options.prometheus, doctor::to_prometheus(report), output_access::everyone, out);
   if (*options.json)
     out << doctor::to_json_text(report);
-  else
+  else if (printed == 0)
     print_rows(out, report, options.verbose);
   out.flush();
   print_summary(report);
@@ -91,8 +116,19 @@ result<nanoseconds> as_measuring_time(std::string_view text, std::string_view na
 
 }  // namespace
 
+std::string_view given_examine_option() noexcept {
+  const auto& options = given_options();
+  if (!options.html.empty()) return "--html";
+  if (!options.prometheus.empty()) return "--prometheus";
+  if (options.label) return "--label";
+  if (options.measure) return "--measure";
+  if (options.verbose) return "--verbose";
+  if (options.strict) return "--strict";
+  return options.root.empty() ? "" : "--root";
+}
+
 void set_up_examine(cli::app& app, bool& json) {
-  static examine_options options;
+  static auto& options = given_options();
   options.json = &json;
   app.root()
       .describe(
@@ -119,10 +155,19 @@ void set_up_examine(cli::app& app, bool& json) {
       .flag("-v, --verbose", options.verbose, "show the evidence of all rows")
       .offers_json(json)
       .option("--html FILE", options.html,
-              "also write a self-contained page: rows, balance, timers, IPIs", cli::as_text)
-      .option("--prometheus FILE", options.prometheus,
-              "also write metrics for the textfile collector; replaces the file atomically",
+              "also write a self-contained page: rows, balance, timers, IPIs; -: instead of the "
+              "rows, to stdout",
               cli::as_text)
+      .option(
+          "--prometheus FILE", options.prometheus,
+          "also write metrics for the textfile collector; replaces the file atomically and makes "
+          "it readable for everyone; -: instead of the rows, to stdout",
+          cli::as_text)
+      .option(
+          "--label TEXT", options.label,
+          "the guest's name in the page and in the JSON report (default: its host name, or none "
+          "for a capture)",
+          cli::as_text)
       .option("--measure TIME", options.measure,
               "also measure timers and IPIs for about this time, 0 for no measurement (default: "
               "10s with --html, else 0)",

@@ -53,7 +53,12 @@ void measure_timers(nanoseconds duration, cli::progress_line& progress, doctor::
   out.interval_ns = static_cast<std::uint64_t>(options.interval.count());
   std::map<unsigned, timer_sum> sums;
   for (unsigned round = 1; round <= rounds; ++round) {
-    progress.show(fmt::format("timers: round {} of {}", round, rounds));
+    options.go_on = [&](const probe::timer_progress& state) {
+      const auto left = state.left + options.duration * (rounds - round);
+      progress.show(fmt::format("timers: round {} of {}, {} s left", round, rounds,
+                                std::chrono::ceil<std::chrono::seconds>(left).count()));
+      return true;
+    };
     const auto report = probe::measure_timers(options);
     if (!report.cpus.empty()) out.scheduling = to_string(report.cpus.front().thread);
     add_round(report, sums);
@@ -110,7 +115,8 @@ void measure_ipis(nanoseconds duration, cli::progress_line& progress, doctor::me
     const probe::ipi_probe probe({.count = calls_within(duration, cpus)});
     for (const auto from : cpus)
       for (const auto to : cpus) {
-        progress.show(fmt::format("IPIs: CPU {} to CPU {}", from, to));
+        progress.show(fmt::format("IPIs: CPU {} to CPU {}, pair {} of {}", from, to,
+                                  out.ipis.size() + 1, cpus.size() * cpus.size()));
         out.ipis.push_back(measure_pair(probe, from, to));
       }
   } catch (const failure& problem) {

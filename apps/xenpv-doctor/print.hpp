@@ -1,5 +1,5 @@
-// Prints reports and comparisons as text: one line per row, followed by evidence and remedy unless
-// the row is PASS.
+// Prints reports and comparisons as text that fits the terminal (text_columns()): the rows from
+// worst to best, each followed by evidence and remedy unless it is PASS.
 #pragma once
 
 #include <iosfwd>
@@ -10,8 +10,10 @@
 
 namespace xenpv::doctor_app {
 
-/// If `show_all` is set, also prints the evidence of PASS rows.
+/// Prints UNKNOWN rows with the same remedy as one entry. If `show_all` is set, prints each row by
+/// itself, and also the evidence of PASS rows.
 void print_rows(std::ostream& out, const doctor::health_report& report, bool show_all);
+/// Prints a table or, if it is wider than the terminal, a paragraph for each change.
 void print_changes(std::ostream& out, const doctor::comparison& comparison);
 [[nodiscard]] cli::json to_json(const doctor::comparison& comparison);
 /// Prints a summary to stderr: the number of rows per verdict, or the number of changes and the

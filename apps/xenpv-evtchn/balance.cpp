@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <ostream>
 #include <thread>
@@ -16,8 +17,6 @@
 
 namespace xenpv::evtchn_app {
 namespace {
-
-using weights = std::map<unsigned, std::uint64_t>;
 
 struct balance_options {
   std::string root;
@@ -37,34 +36,29 @@ struct balance_report {
   std::vector<channels::irq_move> done;
 };
 
-weights events_within(const system_root& root, std::chrono::nanoseconds interval) {
+channels::rate_report rates_within(const system_root& root, std::chrono::nanoseconds interval) {
   const auto before = channels::read_interrupts(root);
   std::this_thread::sleep_for(interval);
   const auto after = channels::read_interrupts(root);
-  weights out;
-  if (!before.value || !after.value) return out;
-  for (const auto& rate : channels::rates_between(*before.value, *after.value, interval).channels)
-    out.emplace(rate.irq, rate.events);
-  return out;
-}
-
-weights events_since_boot(const channels::inventory& inventory) {
-  weights out;
-  for (const auto& channel : inventory.channels)
-    if (channel.irq) out.emplace(*channel.irq, channel.total());
-  return out;
+  if (!before.value || !after.value) return {};
+  return channels::rates_between(*before.value, *after.value, interval);
 }
 
 balance_report make_plan(const balance_options& options, const channels::fact_source& source) {
   balance_report out;
   out.since_boot = source.is_capture || options.interval.count() == 0;
-  weights events;
-  if (!out.since_boot) events = events_within(source.root, options.interval);
+  channels::rate_report rates;
+  if (!out.since_boot) rates = rates_within(source.root, options.interval);
   // Read the inventory after the interval: the plan depends on the current placement.
-  const auto inventory = take_inventory(source);
-  if (!inventory.problems.empty()) throw failure(errc::not_available, inventory.problems.front());
-  out.input = channels::make_balance_input(inventory,
-                                           out.since_boot ? events_since_boot(inventory) : events);
+  const auto guest = take_guest(source);
+  const auto& inventory = guest.channels;
+  if (!guest.from.interrupts.value)
+    throw failure(errc::not_available, "count events", guest.from.interrupts.problem);
+  // Rows that cannot be parsed are not moved; the others can be.
+  print_problems(inventory.problems);
+  out.input = channels::make_balance_input(inventory, out.since_boot
+                                                          ? channels::events_since_boot(inventory)
+                                                          : channels::events_in(rates, inventory));
   out.input.nodes = channels::read_numa_nodes(source.root);
   auto plan = channels::plan_balance(out.input, options.policy);
   if (!plan) throw failure(plan.error());
@@ -118,12 +112,40 @@ cli::json document_of(const balance_report& report) {
   return document;
 }
 
-void print_summary(const balance_report& report) {
+/// Suggests an interval in which enough events arrive at the counted rate, with a margin.
+std::string longer_interval(std::uint64_t events, std::chrono::nanoseconds interval) {
+  constexpr std::uint64_t longest = 600;
+  const auto seconds = std::chrono::duration<double>(interval).count() * 1.5 *
+                       static_cast<double>(channels::enough_events) /
+                       static_cast<double>(std::max<std::uint64_t>(events, 1));
+  if (seconds > static_cast<double>(longest)) return "a longer --interval";
+  return fmt::format("--interval {}s", static_cast<std::uint64_t>(seconds) + 1);
+}
+
+void print_few_events(const balance_report& report, std::chrono::nanoseconds interval) {
+  const auto events = channels::movable_events(report.input);
+  std::cerr << fmt::format(
+      "{} event{} of channels that can move {} too few to plan moves: at least {} are "
+      "required{}\n",
+      events, events == 1 ? "" : "s", events == 1 ? "is" : "are", channels::enough_events,
+      report.since_boot ? "" : fmt::format("; use {}", longer_interval(events, interval)));
+}
+
+void print_summary(const balance_report& report, const balance_options& options) {
   std::cerr << fmt::format(
       "balance {:.2f} now, {:.2f} with {} moves (1 is even; {})\n",
       channels::balance_of(report.events_before), channels::balance_of(report.events_planned),
       report.plan.size(),
       report.since_boot ? "based on the events since boot" : "based on the events in the interval");
+  const bool has_wrapped =
+      std::ranges::any_of(report.input.channels, [](const channels::balance_channel& channel) {
+        return channel.can_move && channels::may_have_wrapped(channel.counts);
+      });
+  if (has_wrapped)
+    std::cerr << "the 32-bit counters may have wrapped since boot: use an --interval\n";
+  if (options.policy.policy != channels::balance_policy::pin &&
+      channels::movable_events(report.input) < channels::enough_events)
+    print_few_events(report, options.interval);
 }
 
 cli::exit_code balance(const balance_options& options, std::ostream& out) {
@@ -145,7 +167,7 @@ cli::exit_code balance(const balance_options& options, std::ostream& out) {
   else
     print_table(out, report);
   out.flush();
-  print_summary(report);
+  print_summary(report, options);
   return all_succeeded(report.done) ? cli::exit_code::ok : cli::exit_code::failed;
 }
 
@@ -157,9 +179,11 @@ void add_balance(cli::app& app) {
   command
       .describe(
           "Counts events for an interval, then plans moves of channels from the busiest CPU to the "
-          "idlest, as long as they improve the balance, and prints the reason for each. Timers and "
-          "IPIs are bound to their CPU and count only as its load. Channels without events are not "
-          "moved. Nothing is changed without --apply.")
+          "idlest, as long as they improve the balance, and prints the reason for each: the shares "
+          "that were counted. Timers and IPIs are bound to their CPU and count only as its load. "
+          "Channels without events are not moved, and nothing is moved for fewer than 10000 "
+          "events. "
+          "Nothing is changed without --apply.")
       .describe(
           "--apply writes the affinities, reads them back, and compares the counts over an "
           "interval of the same length: each move is proven, set (no event arrived), elsewhere, or "

@@ -7,6 +7,7 @@
 #include "cli/table.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
+#include "doctor/event_abi.hpp"
 #include "place.hpp"
 #include "report.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -26,17 +27,36 @@ struct list_options {
   bool lsevtchn = false;
 };
 
-result<channels::channel_kind> as_kind(std::string_view text) {
-  if (const auto kind = channels::parse_channel_kind(text)) return *kind;
-  return make_error(errc::invalid_argument, fmt::format("kind '{}'", text),
-                    "expected timer, ipi, spinlock, debug, pmu, xenbus, console, device, user, "
-                    "pirq, virq, unbound or other");
+cli::word_parser<channels::channel_kind> kind_parser() {
+  std::vector<std::pair<std::string, channels::channel_kind>> choices;
+  for (const auto* const name : {"timer", "ipi", "spinlock", "debug", "pmu", "xenbus", "console",
+                                 "device", "user", "pirq", "virq", "unbound", "other"})
+    choices.emplace_back(name, channels::parse_channel_kind(name).value());
+  return cli::one_of(std::move(choices));
 }
 
-bool is_on(const channel& entry, unsigned cpu) {
-  if (entry.of_cpu) return entry.of_cpu == cpu;
-  if (entry.effective) return std::ranges::count(entry.effective->value, cpu) > 0;
-  return entry.vcpu && entry.vcpu->value == cpu;
+/// Returns the CPUs that counted events of the channel.
+std::vector<unsigned> counting_cpus(const channel& entry, const std::vector<unsigned>& cpus) {
+  std::vector<unsigned> out;
+  for (std::size_t column = 0; column < entry.counts.size() && column < cpus.size(); ++column)
+    if (entry.counts[column] > 0) out.push_back(cpus[column]);
+  return out;
+}
+
+/// The CPUs that receive a channel's events.
+struct receiving_cpus {
+  std::vector<unsigned> cpus = {};
+  bool is_inferred = false;  ///< from the counts since boot: the channel may have moved
+};
+
+receiving_cpus receivers_of(const channel& entry, const std::vector<unsigned>& cpus) {
+  if (entry.effective && !entry.effective->value.empty()) return {entry.effective->value};
+  if (entry.of_cpu) return {{*entry.of_cpu}};
+  if (entry.vcpu) return {{entry.vcpu->value}};
+  if (entry.is_per_cpu) return {counting_cpus(entry, cpus)};
+  if (entry.total() > 0) return {counting_cpus(entry, cpus), true};
+  if (entry.allowed) return {entry.allowed->value, true};
+  return {};
 }
 
 std::vector<const channel*> selected(const channels::inventory& inventory,
@@ -44,7 +64,9 @@ std::vector<const channel*> selected(const channels::inventory& inventory,
   std::vector<const channel*> out;
   for (const auto& entry : inventory.channels) {
     const bool fits = options.kinds.empty() || std::ranges::count(options.kinds, entry.kind) > 0;
-    if (fits && (!options.cpu || is_on(entry, *options.cpu))) out.push_back(&entry);
+    const bool is_on = !options.cpu || std::ranges::count(receivers_of(entry, inventory.cpus).cpus,
+                                                          *options.cpu) > 0;
+    if (fits && is_on) out.push_back(&entry);
   }
   return out;
 }
@@ -73,14 +95,16 @@ std::string device_cell(const channel& entry) {
   return out;
 }
 
-std::string cpu_cell(const channel& entry) {
-  if (entry.effective && !entry.effective->value.empty())
-    return async::format_cpu_list(entry.effective->value);
-  if (entry.of_cpu) return fmt::format("{}", *entry.of_cpu);
-  return entry.vcpu ? fmt::format("{}", entry.vcpu->value) : "";
+/// Formats the receiving CPUs: "0", or "~0-1" if they were inferred.
+std::string cpu_cell(const channel& entry, const std::vector<unsigned>& cpus) {
+  const auto receivers = receivers_of(entry, cpus);
+  if (receivers.cpus.empty()) return "";
+  return fmt::format("{}{}", receivers.is_inferred ? "~" : "",
+                     async::format_cpu_list(receivers.cpus));
 }
 
-void print_table(std::ostream& out, const std::vector<const channel*>& channels) {
+void print_table(std::ostream& out, const std::vector<const channel*>& channels,
+                 const std::vector<unsigned>& cpus) {
   using cli::column;
   using cli::right_column;
   cli::table table({right_column("IRQ"), right_column("PORT"), column{"KIND"}, column{"NAME"},
@@ -89,15 +113,16 @@ void print_table(std::ostream& out, const std::vector<const channel*>& channels)
   for (const auto* entry : channels)
     table.add_row(cli::cells_of(
         entry->irq, port_cell(*entry), to_string(entry->kind), entry->name, peer_cell(*entry),
-        cpu_cell(*entry), entry->allowed ? async::format_cpu_list(entry->allowed->value) : "",
+        cpu_cell(*entry, cpus), entry->allowed ? async::format_cpu_list(entry->allowed->value) : "",
         entry->irq ? fmt::format("{}", entry->total()) : "", device_cell(*entry)));
   table.print(out);
 }
 
 void print_json(std::ostream& out, const channels::inventory& inventory,
+                std::optional<channels::event_abi> abi,
                 const std::vector<const channel*>& channels) {
   auto document = cli::json_document("xenpv-evtchn.list", 1);
-  document["guest"] = guest_json(inventory);
+  document["guest"] = guest_json(inventory, abi);
   document["sources"] = to_json(inventory.ladder);
   document["cpus"] = inventory.cpus;
   document["events_per_cpu"] = inventory.events_per_cpu();
@@ -124,19 +149,27 @@ cli::exit_code list(const list_options& options, std::ostream& out) {
   if (options.json + options.csv + options.lsevtchn > 1)
     throw failure(errc::invalid_argument, "--json, --csv and --lsevtchn", "choose one");
   if (options.lsevtchn) return list_as_lsevtchn(options, out);
-  const auto inventory = options.domain ? channels::make_port_inventory(ports_of(options))
-                                        : take_inventory(channels::place_at(options.root));
+  doctor::guest_snapshot guest;
+  if (options.domain)
+    guest.channels = channels::make_port_inventory(ports_of(options));
+  else
+    guest = take_guest(channels::place_at(options.root));
+  const auto& inventory = guest.channels;
   const auto channels = selected(inventory, options);
   if (options.json) {
-    print_json(out, inventory, channels);
+    // Another domain's ports do not show its ABI.
+    const auto abi = options.domain ? std::nullopt : doctor::find_event_abi(guest).abi;
+    print_json(out, inventory, abi, channels);
     return cli::exit_code::ok;
   }
   if (options.csv)
     out << to_csv(inventory.cpus, channels);
   else
-    print_table(out, channels);
+    print_table(out, channels, inventory.cpus);
   out.flush();
   print_sources(inventory.ladder);
+  // The list of sources contains the reason if the whole file could not be read.
+  if (guest.from.interrupts.value) print_problems(inventory.problems);
   return cli::exit_code::ok;
 }
 
@@ -152,15 +185,17 @@ void add_list(cli::app& app) {
           "may, and the number of events since it was bound.")
       .describe(
           "Linux does not expose an interrupt's port. A port marked with ~ was inferred from the "
-          "order in which channels of the same name were bound. --json shows the source of each "
-          "fact. The sources used, and the requirements of the others, are printed to stderr.")
+          "order in which channels of the same name were bound. CPUs marked with ~ were inferred "
+          "from the counts, because the kernel does not report the effective affinity. --json "
+          "shows the source of each fact. The sources used, the requirements of the others, and "
+          "lines of /proc/interrupts that cannot be parsed are printed to stderr.")
       .example("list the channels of PV devices on CPU 0",
                "xenpv-evtchn list --kind device --cpu 0")
       .example("in domain 0, list the ports of guest 3", "xenpv-evtchn list --domain 3")
       .option("--kind KIND", options.kinds,
               "only these kinds: timer, ipi, spinlock, debug, pmu, xenbus, console, device, user, "
               "pirq, virq, unbound, other",
-              as_kind)
+              kind_parser())
       .option("--cpu N", options.cpu, "only channels delivered to CPU N",
               cli::whole_number<unsigned>(0, 8191))
       .option("--domain N", options.domain, "list the ports of another domain (domain 0 only)",

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <ostream>
 
+#include "base/output_file.hpp"
 #include "cli/progress.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
@@ -44,21 +44,17 @@ ping_report measure(const ping_options& options) {
   return out;
 }
 
-void write_picture(const ping_report& report, const std::string& path) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << to_svg(report);
-  file.flush();
-  if (!file) throw_errno(fmt::format("write {}", path));
-}
-
 cli::exit_code ping(const ping_options& options, std::ostream& out) {
   if (options.probe_options.spin && options.block)
     throw failure(errc::invalid_argument, "--spin and --block", "choose one");
+  const bool prints_picture = is_standard_output(options.svg);
+  if (options.json && prints_picture)
+    throw failure(errc::invalid_argument, "--json and --svg -", "write one of them to a file");
   const auto report = measure(options);
-  if (!options.svg.empty()) write_picture(report, options.svg);
+  if (!options.svg.empty()) write_output(options.svg, to_svg(report), output_access::by_umask, out);
   if (options.json)
     cli::print_json(out, to_json(report));
-  else
+  else if (!prints_picture)
     print_tables(out, report);
   out.flush();
   print_warnings(report);
@@ -100,7 +96,8 @@ void add_ping(cli::app& app) {
       .option("--fifo PRIORITY", probe_options.fifo_priority, "measure with SCHED_FIFO, 1 to 99",
               cli::whole_number<int>(1, 99))
       .offers_json(options.json)
-      .option("--svg FILE", options.svg, "also write a heat map of the medians to FILE",
+      .option("--svg FILE", options.svg,
+              "also write a heat map of the medians to FILE; -: instead of the text, to stdout",
               cli::as_text)
       .action([](std::ostream& out) { return ping(options, out); });
 }

@@ -125,11 +125,12 @@ std::string to_svg(const ping_report& report) {
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.options.count,
                           mode_text(report));
   map.note = std::ranges::count(report.pairs, probe_verdict::verified, &pair_result::verdict) > 0
-                 ? "Hatched: not verified by the counts in /proc/interrupts."
+                 ? "Grey: the baseline, without a wake-up. Hatched: not verified by the counts."
                  : "No value is verified by the counts in /proc/interrupts.";
   for (const auto& pair : report.pairs) {
     auto& cell = map.cells.emplace_back();
     const auto& times = pair.round_trips;
+    cell.is_baseline = pair.from == pair.to;
     cell.doubtful = pair.verdict != probe_verdict::verified;
     cell.label = times.count() == 0 ? "failed" : cli::time_text(times.percentile(0.5));
     const auto p99 = cli::time_text(p99_of(times));

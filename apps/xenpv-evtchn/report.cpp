@@ -93,11 +93,11 @@ json to_json(const std::vector<channels::source_status>& sources) {
   });
 }
 
-json guest_json(const channels::inventory& inventory) {
+json guest_json(const channels::inventory& inventory, std::optional<channels::event_abi> abi) {
   return {{"type", to_string(inventory.guest)},
           {"control_domain", inventory.is_control_domain},
           {"upcall", to_string(inventory.delivery)},
-          {"event_abi", inventory.abi ? json(to_string(*inventory.abi)) : json()}};
+          {"event_abi", abi ? json(to_string(*abi)) : json()}};
 }
 
 std::string to_csv(const std::vector<unsigned>& cpus,

@@ -8,6 +8,7 @@
 #include "cli/value.hpp"
 #include "commands.hpp"
 #include "place.hpp"
+#include "watch_keys.hpp"
 #include "watch_view.hpp"
 
 namespace xenpv::evtchn_app {
@@ -37,7 +38,17 @@ sample take_sample(const system_root& root) {
 /// Takes samples and computes the rates between consecutive samples.
 class rate_source {
  public:
-  explicit rate_source(system_root root) : root_(std::move(root)), last_(take_sample(root_)) {}
+  /// Throws errc::not_available outside Xen.
+  explicit rate_source(system_root root) : root_(std::move(root)), last_(take_sample(root_)) {
+    require_guest(root_, last_.table);
+  }
+  /// Returns the lines of the last sample that cannot be parsed.
+  [[nodiscard]] std::vector<std::string> problems() const {
+    std::vector<std::string> out;
+    for (const auto& problem : last_.table.problems)
+      out.push_back("/proc/interrupts: " + problem);
+    return out;
+  }
   /// Returns the rates since the last call, or since the start.
   channels::rate_report next() {
     auto now = take_sample(root_);
@@ -51,34 +62,28 @@ class rate_source {
   sample last_;
 };
 
-watch_order order_for(char key, watch_order before) {
-  if (key == 'r') return watch_order::rate;
-  if (key == 'i') return watch_order::irq;
-  if (key == 'n') return watch_order::name;
-  return before;
-}
-
 void watch_on_screen(const watch_options& options, rate_source& source) {
   cli::screen screen;
-  auto order = watch_order::rate;
+  watch_keys keys;
+  watch_view view;
+  watch_frame frame;
   std::optional<channels::rate_report> report;
   std::uint64_t left = options.iterations.value_or(0);
   auto next = clock::now() + options.interval;
   const auto redraw = [&] {
     const auto window = screen.size();
-    if (report)
-      screen.draw(watch_lines(*report, order, window.columns, window.rows));
-    else
-      screen.draw({"waiting for the second sample"});
+    if (!report) return screen.draw({"waiting for the second sample"});
+    frame = draw_watch(*report, view, window.columns, window.rows);
+    view.first = frame.first;
+    screen.draw(frame.lines);
   };
   redraw();
   for (;;) {
     const auto event = screen.wait(next);
     if (event == cli::screen::event::ended) return;
-    if (event == cli::screen::event::key) {
-      if (screen.key() == 'q') return;
-      order = order_for(screen.key(), order);
-    }
+    if (event == cli::screen::event::key &&
+        keys.take(screen.key(), frame, view) == watch_action::quit)
+      return;
     if (event == cli::screen::event::timeout && clock::now() >= next) {
       report = source.next();
       next += options.interval;
@@ -112,10 +117,12 @@ void watch_in_lines(const watch_options& options, rate_source& source, std::ostr
 
 cli::exit_code watch(const watch_options& options, std::ostream& out) {
   rate_source source(channels::place_at(options.root).root);
-  if (!options.json && cli::screen::is_possible())
+  if (!options.json && cli::screen::is_possible()) {
     watch_on_screen(options, source);
-  else
+  } else {
+    print_problems(source.problems());
     watch_in_lines(options, source, out);
+  }
   return cli::exit_code::ok;
 }
 
@@ -125,7 +132,7 @@ result<std::chrono::nanoseconds> as_interval(std::string_view text, std::string_
   if (!interval) return interval.error();
   if (*interval < 10ms || *interval > 1h)
     return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
-                      "expected 10ms to 3600s");
+                      "expected 10ms to 1h");
   return *interval;
 }
 
@@ -141,9 +148,11 @@ void add_watch(cli::app& app) {
           "them all. Timers and IPIs are bound to their CPUs, so a second figure covers only the "
           "channels that can move.")
       .describe(
-          "On a terminal, the screen is redrawn; r, i and n sort by rate, interrupt and name, q "
-          "quits. Otherwise, and with --json, each interval is printed: as lines of text, or as "
-          "one JSON document per line.")
+          "On a terminal, the screen is redrawn. r, i, n, k and c sort by rate, interrupt, name, "
+          "kind and busiest CPU. The arrow keys, PgUp and PgDn (or b and Space), Home and End (or "
+          "g "
+          "and G) scroll. q quits. Otherwise, and with --json, each interval is printed: as lines "
+          "of text, or as one JSON document per line.")
       .option("--interval TIME", options.interval, "time between samples", as_interval,
               {.by_default = "1s"})
       .option("--iterations N", options.iterations, "exit after N intervals",

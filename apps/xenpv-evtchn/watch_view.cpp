@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
+#include "base/enum_name.hpp"
 #include "base/utf8.hpp"
 #include "cli/table.hpp"
+#include "cli/text.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
@@ -15,8 +19,38 @@ using channels::rate_report;
 
 constexpr std::size_t name_width = 22;
 constexpr std::size_t cpu_width = 9;
-/// The width of the columns IRQ, KIND, NAME, EVENTS/S and ON, including the blanks between them.
-constexpr std::size_t fixed_width = 5 + 1 + 8 + 1 + name_width + 1 + 10 + 1 + 10;
+constexpr std::size_t irq_width = 5;
+constexpr std::size_t kind_width = 8;
+constexpr std::size_t rate_width = 10;
+constexpr std::size_t busiest_width = 10;
+/// The least width at which a name can be recognized.
+constexpr std::size_t shortest_name = 8;
+
+/// The columns that fit a window: IRQ, KIND, NAME, EVENTS/S and ON, and one for each CPU.
+struct watch_layout {
+  std::size_t name = name_width;
+  bool has_kind = true;
+  bool has_busiest = true;
+  bool has_cpus = false;
+
+  /// The width without the columns of the CPUs, including the blanks between columns.
+  [[nodiscard]] std::size_t fixed_width() const {
+    return irq_width + 1 + (has_kind ? kind_width + 1 : 0) + name + 1 + rate_width +
+           (has_busiest ? busiest_width + 1 : 0);
+  }
+};
+
+/// Omits KIND, then ON, then shortens names.
+watch_layout layout_for(const rate_report& report, unsigned columns) {
+  watch_layout out;
+  out.has_cpus = out.fixed_width() + report.cpus.size() * cpu_width <= columns;
+  if (out.fixed_width() <= columns) return out;
+  out.has_kind = false;
+  out.has_busiest = out.fixed_width() - (name_width - shortest_name) <= columns;
+  const auto excess = out.fixed_width() - std::min<std::size_t>(out.fixed_width(), columns);
+  out.name -= std::min(excess, name_width - shortest_name);
+  return out;
+}
 
 /// Formats a rate: "1234", "12.3". Uses at most six characters for rates below a million.
 std::string rate_text(double rate) {
@@ -41,26 +75,59 @@ std::string busiest_cpu(const channel_rate& channel, const rate_report& report) 
   return fmt::format("CPU {} {}%", cpu, 100 * *most / channel.events);
 }
 
-std::string short_name(const std::string& name) {
+std::string short_name(const std::string& name, std::size_t width) {
   auto out = cli::printable(name);
-  if (utf8_characters(out) <= name_width) return out;
-  return fmt::format("{}+", utf8_prefix(out, name_width - 1));
+  if (utf8_characters(out) <= width) return out;
+  return fmt::format("{}+", utf8_prefix(out, width - 1));
 }
 
-std::string fixed_cells(const channel_rate& channel, const rate_report& report) {
-  return fmt::format("{:>5} {:<8} {:<{}} {:>10} {:<10}", channel.irq, to_string(channel.kind),
-                     short_name(channel.name), name_width,
-                     rate_text(report.per_second(channel.events)), busiest_cpu(channel, report));
+std::string cells_text(const watch_layout& layout, std::string_view irq, std::string_view kind,
+                       std::string_view name, std::string_view rate, std::string_view busiest) {
+  auto out = fmt::format("{:>{}} ", irq, irq_width);
+  if (layout.has_kind) out += fmt::format("{:<{}} ", kind, kind_width);
+  out += fmt::format("{:<{}} {:>{}}", name, layout.name, rate, rate_width);
+  if (layout.has_busiest) out += fmt::format(" {:<{}}", busiest, busiest_width);
+  return out;
 }
 
+std::string channel_text(const watch_layout& layout, const channel_rate& channel,
+                         const rate_report& report) {
+  return cells_text(layout, fmt::format("{}", channel.irq), to_string(channel.kind),
+                    short_name(channel.name, layout.name),
+                    rate_text(report.per_second(channel.events)), busiest_cpu(channel, report));
+}
+
+/// Returns the position of the CPU with the most events; the number of CPUs if there are no events.
+std::size_t busiest_position(const channel_rate& channel) {
+  if (channel.events == 0) return channel.grown.size();
+  return static_cast<std::size_t>(std::ranges::max_element(channel.grown) - channel.grown.begin());
+}
+
+bool comes_before(const channel_rate& a, const channel_rate& b, watch_order order) {
+  switch (order) {
+    case watch_order::irq:
+      return a.irq < b.irq;
+    case watch_order::name:
+      return a.name < b.name;
+    case watch_order::kind:
+      return to_string(a.kind) < to_string(b.kind);
+    case watch_order::cpu:
+      return busiest_position(a) < busiest_position(b);
+    case watch_order::rate:
+      break;
+  }
+  return a.events > b.events;
+}
+
+/// Sorts by `order`; channels that are equal by kind or CPU are sorted by rate.
 std::vector<const channel_rate*> ordered(const rate_report& report, watch_order order) {
   std::vector<const channel_rate*> out;
   out.reserve(report.channels.size());
   for (const auto& channel : report.channels)
     out.push_back(&channel);
-  std::stable_sort(out.begin(), out.end(), [order](const channel_rate* a, const channel_rate* b) {
-    if (order == watch_order::rate) return a->events > b->events;
-    return order == watch_order::irq ? a->irq < b->irq : a->name < b->name;
+  std::ranges::stable_sort(out, [order](const channel_rate* a, const channel_rate* b) {
+    if (comes_before(*a, *b, order)) return true;
+    return !comes_before(*b, *a, order) && comes_before(*a, *b, watch_order::rate);
   });
   return out;
 }
@@ -91,34 +158,68 @@ std::vector<std::string> cpu_lines(const rate_report& report, unsigned columns) 
   return out;
 }
 
-}  // namespace
-
-std::vector<std::string> watch_lines(const rate_report& report, watch_order order, unsigned columns,
-                                     unsigned rows) {
-  const bool wide = fixed_width + report.cpus.size() * cpu_width <= columns;
-  std::vector<std::string> out = {summary(report)};
-  if (!wide)
+/// The lines above the channels.
+std::vector<std::string> head_lines(const rate_report& report, const watch_layout& layout,
+                                    unsigned columns) {
+  auto out = cli::wrap(summary(report), columns);
+  if (!layout.has_cpus)
     for (auto& line : cpu_lines(report, columns))
       out.push_back(std::move(line));
-  auto header = fmt::format("{:>5} {:<8} {:<{}} {:>10} {:<10}", "IRQ", "KIND", "NAME", name_width,
-                            "EVENTS/S", "ON");
-  if (wide) {
+  auto header = cells_text(layout, "IRQ", "KIND", "NAME", "EVENTS/S", "ON");
+  if (layout.has_cpus) {
     for (const auto cpu : report.cpus)
       header += fmt::format("{:>{}}", fmt::format("CPU{}", cpu), cpu_width);
-    out.push_back(fmt::format("{:<{}}", "all", fixed_width) +
+    out.push_back(fmt::format("{:<{}}", "all", layout.fixed_width()) +
                   per_cpu_cells(report.per_cpu, report));
   }
   out.push_back(std::move(header));
-  for (const auto* channel : ordered(report, order)) {
-    if (out.size() + 1 >= rows) break;
-    out.push_back(fixed_cells(*channel, report) +
-                  (wide ? per_cpu_cells(channel->grown, report) : std::string()));
+  return out;
+}
+
+std::string order_text(watch_order order) {
+  return fmt::format("sorted by {}",
+                     enum_name<watch_order::cpu>(order, "rate", "IRQ", "name", "kind", "CPU"));
+}
+
+std::string position_text(const watch_frame& frame, std::size_t all, watch_order order) {
+  if (frame.shown == all)
+    return fmt::format("{0} of {0} channels shown, {1}", all, order_text(order));
+  return fmt::format("{} of {} channels shown, from {}, {}", frame.shown, all, frame.first + 1,
+                     order_text(order));
+}
+
+/// Returns the longest list of keys that fits.
+std::string_view keys_text(unsigned columns) {
+  constexpr std::array<std::string_view, 3> texts = {
+      "sort: r rate, i IRQ, n name, k kind, c CPU; scroll: arrows, PgUp, PgDn; q quits",
+      "r i n k c sort; arrows scroll; q quits", "q quits"};
+  for (const auto text : texts)
+    if (text.size() <= columns) return text;
+  return texts.back();
+}
+
+}  // namespace
+
+watch_frame draw_watch(const rate_report& report, const watch_view& view, unsigned columns,
+                       unsigned rows) {
+  // Less room would leave too few lines for the channels.
+  constexpr unsigned rows_for_keys = 8;
+  const auto layout = layout_for(report, columns);
+  watch_frame out{.lines = head_lines(report, layout, columns)};
+  const std::size_t foot = rows >= rows_for_keys ? 2 : 1;
+  const auto used = out.lines.size() + foot;
+  const auto room = rows > used ? rows - used : 0;
+  const auto all = ordered(report, view.order);
+  out.shown = std::min(room, all.size());
+  out.first = std::min(view.first, all.size() - out.shown);
+  for (std::size_t i = out.first; i < out.first + out.shown; ++i) {
+    out.lines.push_back(channel_text(layout, *all[i], report));
+    if (layout.has_cpus) out.lines.back() += per_cpu_cells(all[i]->grown, report);
   }
-  while (out.size() + 1 < rows)
-    out.emplace_back();
-  out.push_back(
-      fmt::format("{} channels; sort by r rate, i IRQ, n name; q quits", report.channels.size()));
-  for (auto& line : out)
+  out.lines.resize(rows > foot ? rows - foot : 0);
+  out.lines.push_back(position_text(out, all.size(), view.order));
+  if (foot > 1) out.lines.emplace_back(keys_text(columns));
+  for (auto& line : out.lines)
     line = std::string(utf8_prefix(line, columns));
   return out;
 }
@@ -131,7 +232,7 @@ std::vector<std::string> watch_plain(const rate_report& report) {
     out.push_back(fmt::format("gone: {}", cli::printable(name)));
   for (const auto* channel : ordered(report, watch_order::rate)) {
     if (channel->events == 0) break;
-    out.push_back(fixed_cells(*channel, report));
+    out.push_back(channel_text({}, *channel, report));
   }
   for (auto& line : out)
     while (line.ends_with(' '))

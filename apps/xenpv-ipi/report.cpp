@@ -56,12 +56,13 @@ std::string tip_of(const ipi_pair& pair) {
 probe::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
   auto map = probe::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("Time to {}: medians", title_of(matrix.method));
-  map.note = "On the diagonal, no IPI is sent: the baseline. Hatched: not verified by the counts.";
+  map.note = "Grey: the baseline, without an IPI. Hatched: not verified by the counts.";
   for (const auto& pair : matrix.pairs) {
     auto& cell = map.cells.emplace_back();
     cell.doubtful = pair.verdict != probe_verdict::verified;
     cell.label = median_text(pair);
     cell.tip = tip_of(pair);
+    cell.is_baseline = pair.from == pair.to;
     if (pair.times.count() > 0) cell.value = static_cast<double>(pair.times.percentile(0.5));
   }
   // If the measurement ended early, the missing cells are empty.
@@ -135,7 +136,9 @@ cli::json counts_json(const ipi_counts& counts) {
           {"callfunc", or_null(counts.callfunc)},
           {"callfuncsingle", or_null(counts.callfuncsingle)},
           {"RES", or_null(counts.res)},
-          {"CAL", or_null(counts.cal)}};
+          {"CAL", or_null(counts.cal)},
+          {"GIC-resched", or_null(counts.gic_resched)},
+          {"GIC-callfunc", or_null(counts.gic_callfunc)}};
 }
 
 void add_result(cli::json& object, const probe::ipi_measurement& result) {
@@ -243,7 +246,7 @@ std::string to_svg(const ipi_report& report, const ipi_matrix& matrix) {
 
 void print_warnings(const ipi_report& report) {
   if (report.guest == xen::guest_type::none)
-    std::cerr << "not a Xen guest: the evidence comes from rows RES and CAL\n";
+    std::cerr << "not a Xen guest: the evidence comes from the rows of native IPIs\n";
   std::map<std::string, unsigned> warnings;
   std::uint64_t minimum = std::numeric_limits<std::uint64_t>::max();
   for (const auto* result : all_results(report)) {

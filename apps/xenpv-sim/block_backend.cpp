@@ -9,19 +9,23 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 
+#include "base/log_output.hpp"
 #include "base/parse.hpp"
 #include "base/pipe.hpp"
 #include "blkback/disk_plan.hpp"
 #include "blkback/service.hpp"
 #include "domain_process.hpp"
+#include "host_directory.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/listen.hpp"
 #include "sim/toolstack.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/unique_fd.hpp"
+#include "xenpv/xen/store.hpp"
 
 namespace xenpv::sim_app {
 namespace {
@@ -53,6 +57,34 @@ void silence(std::initializer_list<int> streams) {
     log().error("block backend: {}", problem.what());
   }
   ::_exit(1);
+}
+
+/// Ends this process, but not before its messages are written.
+[[noreturn]] void exit_now() {
+  flush_log(std::chrono::milliseconds(100));
+  ::_exit(0);
+}
+
+/// Throws `failure` with the backend's reason if it cannot serve one of the disks, as xl does when
+/// a hotplug script fails.
+void check_hotplug_errors(const std::filesystem::path& host_directory) {
+  const auto store = open_domain_0_store(host_directory);
+  const auto names_in = [&](const std::string& path) {
+    return store.list_if_exists(path).value_or(std::vector<std::string>());
+  };
+  for (const std::string top : {"/local/domain/0/backend/vbd", "/local/domain/0/backend/qdisk"}) {
+    for (const auto& guest : names_in(top)) {
+      for (const auto& device : names_in(fmt::format("{}/{}", top, guest))) {
+        const auto directory = fmt::format("{}/{}/{}", top, guest, device);
+        const auto problem = store.read_if_exists(directory + "/hotplug-error");
+        if (problem)
+          throw failure(error{make_error_code(errc::lost_connection),
+                              fmt::format("disk {} of domain {}: {}",
+                                          store.read_if_exists(directory + "/dev").value_or(device),
+                                          guest, *problem)});
+      }
+    }
+  }
 }
 
 bool has_hung_up(int socket) {
@@ -98,7 +130,14 @@ std::optional<pid_t> start_backends(const std::filesystem::path& host_directory,
   // First, because no process would have to be ended after a failure.
   sim::await_backends(host_directory);
   if (std::none_of(disks.begin(), disks.end(), is_own)) return std::nullopt;
-  return start_block_backend(host_directory, mode);
+  const auto backend = start_block_backend(host_directory, mode);
+  try {
+    check_hotplug_errors(host_directory);
+  } catch (...) {
+    end_block_backend(backend);
+    throw;
+  }
+  return backend;
 }
 
 void end_block_backend(pid_t process) noexcept {
@@ -125,11 +164,11 @@ int serve_disks(const char* host_directory, const char* ready_descriptor, std::s
     };
     options.stop_descriptor = host.get();
     // Treat the host's exit as a power-off: without xenstore, an orderly teardown is impossible.
-    options.stopping = [] { ::_exit(0); };
+    options.stopping = [] { exit_now(); };
     blkback::serve(std::move(options));
     return 0;
   } catch (const std::exception& problem) {
-    if (host && has_hung_up(host.get())) ::_exit(0);
+    if (host && has_hung_up(host.get())) exit_now();
     log().error("{}", problem.what());
     return 1;
   }

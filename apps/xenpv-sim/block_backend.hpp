@@ -33,9 +33,10 @@ enum class log_mode {
 /// existing disk. Forks, so call it before any thread starts. Throws `failure` if the backend fails
 /// to start; the backend has then logged the reason to stderr.
 [[nodiscard]] pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode mode);
-/// Starts the backend if one of the disks needs it, and waits until the external backends, which
-/// the host has started, have announced their disks. Returns the backend's pid, or nullopt if no
-/// disk needs it. Throws `failure` like start_block_backend() and sim::await_backends().
+/// Starts the backend if one of the disks needs it, checks that it can serve them all, and waits
+/// until the external backends, which the host has started, have announced their disks. Returns the
+/// backend's pid, or nullopt if no disk needs it. Throws `failure` like start_block_backend() and
+/// sim::await_backends().
 [[nodiscard]] std::optional<pid_t> start_backends(const std::filesystem::path& host_directory,
                                                   std::span<const sim::disk_spec> disks,
                                                   log_mode mode);

@@ -6,7 +6,6 @@
 #include <poll.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <ostream>
 
@@ -14,6 +13,7 @@
 #include "blkback/disk_fault.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
+#include "host_directory.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/backend_program.hpp"
 #include "sim/disk_spec.hpp"
@@ -29,7 +29,7 @@ constexpr std::chrono::seconds toolstack_timeout{10};
 
 struct disk_options {
   std::string directory;
-  domid domain{1};
+  std::string domain;
   std::uint32_t device = 0;
   std::uint64_t size = 0;
   std::uint64_t seed = 0;
@@ -41,18 +41,38 @@ disk_options& disk_arguments() {
   return instance;
 }
 
+std::string directory_of_disks(domid guest) {
+  return fmt::format("/local/domain/{}/device/vbd", guest);
+}
+
+std::vector<std::string> disk_names(const xen::store& store, domid guest) {
+  std::vector<std::string> out;
+  const auto devices = store.list_if_exists(directory_of_disks(guest));
+  if (!devices) return out;
+  for (const auto& device : *devices)
+    if (const auto number = parse_whole<std::uint32_t>(device))
+      out.push_back(wire::virtual_device_name(*number));
+  return out;
+}
+
 /// The xenstore nodes of a guest's disk, accessed from domain 0.
 class disk_nodes {
  public:
-  disk_nodes() : store_(open_store()), frontend_(path_of_frontend()) {
+  disk_nodes()
+      : host_(running_host(disk_arguments().directory)),
+        guest_(sim::find_domain(host_, disk_arguments().domain)),
+        store_(open_domain_0_store(host_)),
+        frontend_(
+            fmt::format("{}/{}", directory_of_disks(guest_.number), disk_arguments().device)) {
     const auto backend = store_.read_if_exists(frontend_ + "/backend");
     if (!backend)
-      throw failure(
-          errc::invalid_argument,
-          fmt::format("disk {} of domain {}", disk_arguments().device, disk_arguments().domain),
-          "no such disk; `xenpv-sim exec --domain 1 -- xenstore-ls device/vbd` lists the disks");
+      throw failure(errc::invalid_argument, name(),
+                    fmt::format("no such disk; {}", describe_disks()));
     backend_ = *backend;
   }
+
+  [[nodiscard]] const std::filesystem::path& host() const noexcept { return host_; }
+  [[nodiscard]] domid guest() const noexcept { return guest_.number; }
 
   void write(const std::string& node, const std::string& value) const {
     store_.write(backend_ + "/" + node, value);
@@ -84,6 +104,12 @@ class disk_nodes {
     (void)store_.remove(backend_);
   }
 
+  /// Waits until the backend has opened the disk, which happens again after a restore. It takes a
+  /// size or faults that are set earlier as those it starts with, and does not acknowledge them.
+  void await_opened(const std::string& action) {
+    await("hotplug-status", action, [](const auto& value) { return value.has_value(); });
+  }
+
   /// Waits until `done` returns true for the value of backend node `node`. Throws `failure` on
   /// timeout.
   void await(const std::string& node, const std::string& action,
@@ -94,10 +120,7 @@ class disk_nodes {
       const auto remaining =
           std::chrono::ceil<std::chrono::milliseconds>(limit - std::chrono::steady_clock::now());
       if (remaining.count() <= 0)
-        throw failure(errc::timed_out,
-                      fmt::format("{} disk {} of domain {}", action, disk_arguments().device,
-                                  disk_arguments().domain),
-                      states());
+        throw failure(errc::timed_out, fmt::format("{} {}", action, name()), states());
       pollfd poll{store_.watch_descriptor(), POLLIN, 0};
       ::poll(&poll, 1, static_cast<int>(remaining.count()));
       while (store_.next_event()) {
@@ -106,16 +129,18 @@ class disk_nodes {
   }
 
  private:
-  static xen::store open_store() {
-    const auto domain = sim::ask_domain_directory(disk_arguments().directory, domid_0);
-    ::setenv("XENSTORED_PATH", (domain / "xenstored").c_str(), 1);
-    return xen::store::open();
+  [[nodiscard]] std::string name() const {
+    return fmt::format("disk {} of {}", wire::virtual_device_name(disk_arguments().device),
+                       guest_.name);
   }
-  static std::string path_of_frontend() {
-    return fmt::format("/local/domain/{}/device/vbd/{}", disk_arguments().domain,
-                       disk_arguments().device);
+  [[nodiscard]] std::string describe_disks() const {
+    const auto names = disk_names(store_, guest_.number);
+    if (names.empty()) return "it has no disks; start the host with --disk";
+    return fmt::format("it has {}", fmt::join(names, ", "));
   }
 
+  std::filesystem::path host_;
+  sim::domain_identity guest_;
   xen::store store_;
   std::string frontend_;
   std::string backend_;
@@ -137,7 +162,7 @@ cli::exit_code resize_with_qemu(disk_nodes& disk) {
   const auto sector =
       parse_unsigned(disk.read("sector-size").value_or("512"), "sector-size", 512, 4096).value();
   require_multiple_of(sector);
-  const auto socket = sim::qmp_socket(disk_arguments().directory, disk_arguments().domain);
+  const auto socket = sim::qmp_socket(disk.host(), disk.guest());
   sim::resize_qemu_disk(socket, disk.read("dev").value_or(""), disk_arguments().size);
   const auto sectors = fmt::format("{}", disk_arguments().size / sector);
   disk.await("sectors", "resize", [&](const auto& value) { return value == sectors; });
@@ -152,6 +177,7 @@ cli::exit_code resize() {
   const auto size = fmt::format("{}", disk_arguments().size);
   require_multiple_of(
       parse_unsigned(disk.read("xenpv/sector-size").value_or("512"), "sector-size").value());
+  disk.await_opened("resize");
   disk.write("xenpv/size", size);
   disk.await("xenpv/applied-size", "resize", [&](const auto& value) { return value == size; });
   return cli::exit_code::ok;
@@ -168,8 +194,7 @@ cli::exit_code unplug() {
 cli::exit_code restart(const std::string& text) {
   disk_nodes disk;
   if (!disk.external_backend().empty()) {
-    sim::restart_backend(disk_arguments().directory, disk_arguments().domain,
-                         disk_arguments().device);
+    sim::restart_backend(disk.host(), disk.guest(), disk_arguments().device);
     return cli::exit_code::ok;
   }
   disk.write("xenpv/command", text);
@@ -182,8 +207,10 @@ cli::exit_code fault() {
   if (const auto external = disk.external_backend(); !external.empty())
     refuse("inject faults into", external);
   const auto text = fmt::format("{}", fmt::join(disk_arguments().faults, " "));
+  disk.await_opened("inject faults into");
   disk.write("xenpv/fault", text);
-  disk.await("xenpv/applied-fault", "fault", [&](const auto& value) { return value == text; });
+  disk.await("xenpv/applied-fault", "inject faults into",
+             [&](const auto& value) { return value == text; });
   return cli::exit_code::ok;
 }
 
@@ -191,6 +218,16 @@ result<std::string> parse_fault_argument(std::string_view text) {
   blkback::disk_faults ignored;
   if (const auto parsed = blkback::parse_disk_fault(text, ignored); !parsed) return parsed.error();
   return std::string(text);
+}
+
+/// For completion: the disks of the first guest.
+std::vector<cli::completion_word> list_disks() {
+  const auto host = running_host("");
+  const auto guest = sim::find_domain(host, std::string(first_guest));
+  std::vector<cli::completion_word> out;
+  for (auto& name : disk_names(open_domain_0_store(host), guest.number))
+    out.push_back({std::move(name)});
+  return out;
 }
 
 cli::command& with_disk(cli::command& command) {
@@ -202,12 +239,12 @@ cli::command& with_disk(cli::command& command) {
 
 void add_disk(cli::app& app) {
   auto& disk = app.add_command("disk", "change a guest's disk on a running host");
-  disk.example("grow a disk in use", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
-      .example("fail every tenth request", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
-      .option("--dir DIR", disk_arguments().directory, "directory of the host", cli::as_text,
-              {.required = true})
-      .option("--domain N", disk_arguments().domain, "the guest",
-              cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
+  disk.example("grow a disk in use", "xenpv-sim disk resize xvdb 512M")
+      .example("fail every tenth request", "xenpv-sim disk fault xvdb error=10");
+  add_directory_option(disk, disk_arguments().directory)
+      .option("--domain DOMAIN", disk_arguments().domain, std::string(domain_help), cli::as_text,
+              {.by_default = std::string(first_guest)});
+  app.complete_values("VDEV", list_disks);
   auto& resize_command = disk.add_command("resize", "change the disk's size and notify the guest");
   with_disk(resize_command)
       .describe(

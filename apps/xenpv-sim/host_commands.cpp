@@ -6,6 +6,7 @@
 #include "cli/value.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
+#include "host_directory.hpp"
 #include "host_options.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/host_process.hpp"
@@ -21,7 +22,7 @@ constexpr std::uint64_t domid_max = 0x7FEF;
 struct host_command_options {
   host_settings host;
   std::string directory;
-  domid domain{1};
+  std::string domain;
   std::optional<domid> number;
   bool keep = false;
   bool intercept = false;
@@ -37,18 +38,26 @@ host_command_options& host_arguments() {
   return instance;
 }
 
+std::filesystem::path addressed_host() {
+  return running_host(host_arguments().directory);
+}
+
 ordered_json ask(const ordered_json& request) {
-  return ordered_json::parse(sim::ask_host(host_arguments().directory, request.dump()));
+  return ordered_json::parse(sim::ask_host(addressed_host(), request.dump()));
+}
+
+/// Returns the domain ID of DOMAIN.
+std::uint16_t domain_number() {
+  return raw(sim::find_domain(addressed_host(), host_arguments().domain).number);
 }
 
 cli::command& with_directory(cli::command& command) {
-  return command.option("--dir DIR", host_arguments().directory, "directory of the host",
-                        cli::as_text, {.required = true});
+  return add_directory_option(command, host_arguments().directory);
 }
 
 cli::command& with_domain(cli::command& command) {
-  return with_directory(command).argument("DOMAIN", host_arguments().domain, "domain ID",
-                                          cli::whole_number<domid>(0, domid_max));
+  return with_directory(command).argument("DOMAIN", host_arguments().domain,
+                                          std::string(domain_help), cli::as_text);
 }
 
 void add_start(cli::app& app) {
@@ -57,17 +66,21 @@ void add_start(cli::app& app) {
       .describe(
           "DIR must be empty or must not exist. It will contain Unix sockets, so its path must be "
           "short.")
-      .example("start a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
+      .describe(
+          "The guests are called guest-1, guest-2 and so on, after their first domain IDs. Save "
+          "and restore may change the ID, but not the name.")
+      .example("start a host with two guests", "xenpv-sim start --domains 2");
   with_directory(command);
   add_host_options(command, host_arguments().host);
   command.action([](std::ostream&) {
     auto options = to_options(host_arguments().host);
-    options.directory = std::filesystem::absolute(host_arguments().directory);
+    options.directory = new_host(host_arguments().directory);
     sim::host_process::start_daemon(options);
     try {
       (void)start_backends(options.directory, options.disks, log_mode::silent);
     } catch (...) {
       sim::stop_host(options.directory);
+      remove_default_directory(options.directory);
       throw;
     }
     return cli::exit_code::ok;
@@ -76,16 +89,15 @@ void add_start(cli::app& app) {
 
 void add_exec(cli::app& app) {
   auto& command = app.add_command("exec", "run a command in a domain of a running host");
-  command.example("list xenstore from domain 0",
-                  "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
+  command.example("list xenstore from domain 0", "xenpv-sim exec --domain 0 -- xenstore-ls");
   with_directory(command)
-      .option("--domain N", host_arguments().domain, "domain in which to run CMD",
-              cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
+      .option("--domain DOMAIN", host_arguments().domain, std::string(domain_help), cli::as_text,
+              {.by_default = std::string(first_guest)})
       .flag(intercept_flag, host_arguments().intercept, intercept_help)
       .takes_command(host_arguments().command)
       .action([](std::ostream&) {
         const auto& arguments = host_arguments();
-        const auto directory = sim::ask_domain_directory(arguments.directory, arguments.domain);
+        const auto directory = sim::find_domain(addressed_host(), arguments.domain).directory;
         if (!arguments.intercept) execute_in_domain(directory, arguments.command);
         return static_cast<cli::exit_code>(run_intercepted(directory, arguments.command));
       });
@@ -105,7 +117,7 @@ void add_domain(cli::app& app) {
       });
   auto& destroy = command.add_command("destroy", "kill a domain and its processes");
   with_domain(destroy).action([](std::ostream&) {
-    (void)ask({{"command", "destroy"}, {"domid", raw(host_arguments().domain)}});
+    (void)ask({{"command", "destroy"}, {"domid", domain_number()}});
     return cli::exit_code::ok;
   });
   auto& restore =
@@ -122,7 +134,7 @@ void add_domain(cli::app& app) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().frozen).count();
         out << ask({{"command", "save-restore"},
-                    {"domid", raw(host_arguments().domain)},
+                    {"domid", domain_number()},
                     {"keep", host_arguments().keep},
                     {"frozen_ms", frozen}})
                    .at("domid")
@@ -139,9 +151,7 @@ void add_domain(cli::app& app) {
       .action([](std::ostream&) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().suspended).count();
-        (void)ask({{"command", "checkpoint"},
-                   {"domid", raw(host_arguments().domain)},
-                   {"frozen_ms", frozen}});
+        (void)ask({{"command", "checkpoint"}, {"domid", domain_number()}, {"frozen_ms", frozen}});
         return cli::exit_code::ok;
       });
 }
@@ -167,14 +177,15 @@ void add_others(cli::app& app) {
       .argument("VIRQ", host_arguments().virq, "VIRQ number",
                 cli::whole_number<std::uint32_t>(0, 23))
       .action([](std::ostream&) {
-        (void)ask({{"command", "virq"},
-                   {"domid", raw(host_arguments().domain)},
-                   {"virq", host_arguments().virq}});
+        (void)ask(
+            {{"command", "virq"}, {"domid", domain_number()}, {"virq", host_arguments().virq}});
         return cli::exit_code::ok;
       });
   auto& stop = app.add_command("stop", "stop a running host");
   with_directory(stop).action([](std::ostream&) {
-    sim::stop_host(host_arguments().directory);
+    const auto directory = addressed_host();
+    sim::stop_host(directory);
+    remove_default_directory(directory);
     return cli::exit_code::ok;
   });
 }
@@ -182,6 +193,7 @@ void add_others(cli::app& app) {
 }  // namespace
 
 void add_host_commands(cli::app& app) {
+  app.complete_values("DOMAIN", list_domains);
   add_start(app);
   add_exec(app);
   add_domain(app);

@@ -1,10 +1,45 @@
 #include "host_options.hpp"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "base/shell_quote.hpp"
 #include "block_backend.hpp"
 #include "cli/value.hpp"
+#include "sandbox/privileges.hpp"
 #include "sim/backend_program.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::sim_app {
+namespace {
+
+result<uid_t> parse_user(std::string_view text, std::string_view) {
+  const auto found = sandbox::find_user(std::string(text));
+  if (!found)
+    return make_error(errc::invalid_argument, fmt::format("user '{}'", text), "no such user");
+  return found->uid;
+}
+
+/// Fails now rather than in the backend, which would leave the guest with a disk that never
+/// connects.
+void check_file(const sim::disk_spec& disk) {
+  // A command of backend=exec: may create its file.
+  if (disk.path.empty() || disk.server == sim::disk_server::command) return;
+  const unique_fd file(
+      ::open(disk.path.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK));
+  if (file) return;
+  const int problem = errno;
+  throw_errno(problem, fmt::format("disk {}: open {}", disk.name, disk.path),
+              problem == ENOENT
+                  ? fmt::format("create it: truncate -s 64M {}", shell_quote(disk.path))
+              : problem == EACCES || problem == EROFS ? "add ,ro for a read-only disk"
+                                                      : "");
+}
+
+}  // namespace
 
 void add_host_options(cli::command& command, host_settings& settings) {
   command
@@ -35,6 +70,10 @@ void add_host_options(cli::command& command, host_settings& settings) {
       .flag("--guest-hypercalls", settings.options.guest_hypercalls,
             "let guests make hypercalls through privcmd, as on kernels without XSA-482 or with "
             "xen_privcmd.unrestricted=1; domain 0 always may")
+      .option("--allow-user NAME", settings.options.allowed_user,
+              "also let processes of this user join the domains, for programs that change their "
+              "user (default: only the owner of the host and root)",
+              parse_user)
       .option("--max-event-channels N", settings.options.max_channels,
               "highest event channel port of each domain (max_event_channels in xl.cfg)",
               cli::whole_number<std::uint32_t>(1, sim::max_ports - 1), {.by_default = "1023"});
@@ -46,6 +85,8 @@ sim::host_options to_options(const host_settings& settings) {
     sim::parse_fault(spec, options.faults).value();
   sim::check_disks(options.disks).value();
   sim::require_backends(options.disks);
+  for (const auto& disk : options.disks)
+    check_file(disk);
   return options;
 }
 

@@ -16,7 +16,8 @@ struct host_settings {
   std::vector<std::string> faults;
 };
 
-/// Adds --domains, --cpus, --disk, --fault, --xen, --grant-limit and --max-event-channels.
+/// Adds --domains, --cpus, --disk, --fault, --xen, --grant-limit, --allow-user and
+/// --max-event-channels.
 void add_host_options(cli::command& command, host_settings& settings);
 
 /// Converts the option values. Throws a `failure` that names the invalid option, or the program or

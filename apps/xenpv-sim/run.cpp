@@ -1,12 +1,14 @@
-#include <fstream>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
 
+#include "base/output_file.hpp"
 #include "block_backend.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
+#include "host_directory.hpp"
 #include "host_options.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/host_process.hpp"
@@ -17,7 +19,7 @@ namespace {
 
 struct run_options {
   host_settings host;
-  domid domain{1};
+  std::string domain;
   std::string report;
   bool intercept = false;
   std::vector<std::string> command;
@@ -31,9 +33,8 @@ void write_report(const sim::host_process& host, const std::string& path) {
     log().warn("the simulated host recorded {} kernel BUG(s); a real guest would need a reboot",
                bugs.size());
   if (path.empty()) return;
-  std::ofstream file(path);
-  file << status.dump(2) << '\n';
-  if (!file.flush()) throw_errno("write " + path);
+  write_output(path, status.dump(2) + "\n", output_access::by_umask, std::cout);
+  std::cout.flush();
 }
 
 cli::exit_code run(const run_options& options) {
@@ -44,7 +45,7 @@ cli::exit_code run(const run_options& options) {
   int status = 0;
   try {
     backend = start_backends(host.directory(), host_config.disks, log_mode::verbose);
-    const auto directory = sim::ask_domain_directory(host.directory(), options.domain);
+    const auto directory = sim::find_domain(host.directory(), options.domain).directory;
     status = options.intercept ? run_intercepted(directory, options.command)
                                : wait_for(spawn_in_domain(directory, options.command));
   } catch (...) {
@@ -70,11 +71,12 @@ void add_run(cli::app& app) {
       .describe(
           "Runs CMD as a process of domain 1 on a new simulated host, and exits with the status of "
           "CMD. Background processes left by CMD are killed when the host stops.")
-      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls /local/domain/1")
+      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls -f /local/domain/1")
       .example("start a shell in the guest", "xenpv-sim run -- sh")
       .example("lose every third event", "xenpv-sim run --fault event-lost=1/3 -- ./my-driver-test")
-      .option("--domain N", options.domain, "domain in which to run CMD",
-              cli::whole_number<domid>(0, 0x7FEF), {.by_default = "1"})
+      .option("--domain DOMAIN", options.domain,
+              "name or ID of the domain in which to run CMD: Domain-0, guest-1, guest-2, ...",
+              cli::as_text, {.by_default = std::string(first_guest)})
       .option("--report FILE", options.report,
               "write the final state of the host as JSON: remaining ports and pages, recorded "
               "kernel BUGs",

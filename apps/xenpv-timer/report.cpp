@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iostream>
 #include <ostream>
+#include <utility>
+#include <vector>
 
 #include "base/latency_summary.hpp"
 #include "base/parse.hpp"
@@ -88,14 +90,21 @@ void print_gaps(std::ostream& out, const timer_report& report) {
 
 void print_evidence(std::ostream& out, const timer_report& report) {
   out << "\ntimer evidence:\n";
-  cli::table table({right_column("CPU"), cli::column{"TIMER"}, right_column("MIN-DELTA"),
-                    right_column("NEEDED"), right_column("PV-EVENTS"), right_column("LOC"),
-                    right_column("STEAL"), right_column("RUNNABLE"), right_column("WAITED")});
+  const bool is_arm =
+      std::ranges::any_of(report.cpus, [](const timer_result& cpu) { return cpu.evidence.is_arm; });
+  std::vector<cli::column> columns = {right_column("CPU"), cli::column{"TIMER"},
+                                      right_column("MIN-DELTA"), right_column("NEEDED")};
+  for (const auto* title : is_arm ? std::vector{"ARCH-TIMER"} : std::vector{"PV-EVENTS", "LOC"})
+    columns.push_back(right_column(title));
+  for (const auto* title : {"STEAL", "RUNNABLE", "WAITED"})
+    columns.push_back(right_column(title));
+  cli::table table(std::move(columns));
   for (const auto& cpu : report.cpus) {
     const auto& evidence = cpu.evidence;
+    const auto counts = is_arm ? cells_of(evidence.generic_events)
+                               : cells_of(evidence.timer_events, evidence.local_interrupts);
     table.add_row(cells_of(cpu.cpu, evidence.device, time_text(evidence.min_delta_ns),
-                           cpu.wake_ups + cpu.warm_up, evidence.timer_events,
-                           evidence.local_interrupts, time_text(steal_ns(cpu)),
+                           cpu.wake_ups + cpu.warm_up, counts, time_text(steal_ns(cpu)),
                            cpu.runstate ? format_duration(cpu.runstate->runnable) : std::string(),
                            cpu.waited ? format_duration(*cpu.waited) : std::string()));
   }
@@ -125,7 +134,9 @@ json evidence_json(const probe::timer_evidence& evidence) {
           {"set_next_event", or_null(evidence.set_next_event)},
           {"timer_events", or_null(evidence.timer_events)},
           {"timer_events_elsewhere", or_null(evidence.timer_elsewhere)},
-          {"local_interrupts", or_null(evidence.local_interrupts)}};
+          {"local_interrupts", or_null(evidence.local_interrupts)},
+          {"is_generic_timer", evidence.is_generic_timer()},
+          {"generic_timer_events", or_null(evidence.generic_events)}};
 }
 
 json split_json(const std::optional<probe::timer_split>& split) {

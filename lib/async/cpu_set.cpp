@@ -78,7 +78,8 @@ void pin_this_thread(unsigned cpu) {
   if (cpu < cpu_limit) {
     cpu_mask mask(cpu_limit);
     mask.add(cpu);
-    error = ::pthread_setaffinity_np(::pthread_self(), mask.size(), mask.get());
+    // 0, not the thread ID: the server's system-call filter permits only the calling thread.
+    error = ::sched_setaffinity(0, mask.size(), mask.get()) == 0 ? 0 : errno;
   }
   if (error != 0)
     throw_errno(error, fmt::format("pin a thread to CPU {}", cpu),

@@ -22,9 +22,9 @@
 namespace xenpv::async {
 namespace {
 
-std::optional<xen::custodian> start_custodian(bool enabled) {
-  if (!enabled) return std::nullopt;
-  return xen::custodian::start();
+std::shared_ptr<xen::custodian> start_custodian(bool enabled) {
+  if (!enabled) return nullptr;
+  return std::make_shared<xen::custodian>(xen::custodian::start());
 }
 
 /// Runs `step`. If it throws, stores the exception in `first` unless `first` is already set.
@@ -42,11 +42,12 @@ const std::string marker_cleanup = "xenpv resume marker";
 }  // namespace
 
 struct guest_session::state {
-  state(asio::any_io_executor control_executor, bool with_custodian)
+  state(asio::any_io_executor control_executor, std::shared_ptr<xen::custodian> running)
       : control(std::move(control_executor)),
-        custodian(start_custodian(with_custodian)),
+        custodian(std::move(running)),
         store(control, xen::store::open()),
         background(control),
+        unfinished(control),
         resumes(control, store, suspends, [this] { return give_up_handles(); }) {}
 
   /// Calls `function(i)` for each CPU index `i`, on that CPU's thread. Makes all calls even if one
@@ -64,11 +65,13 @@ struct guest_session::state {
 
   asio::any_io_executor control;
   xen::suspend_clock suspends;  ///< read by the loops on their own threads
-  std::optional<xen::custodian> custodian;
+  std::shared_ptr<xen::custodian> custodian;
   store_client store;
   std::vector<session_cpu> cpus;
   std::vector<std::unique_ptr<event_loop>> loops;
   nursery background;
+  nursery unfinished;       ///< close() waits for it first
+  bool is_closing = false;  ///< nothing can be added to `unfinished`
   resume_guard resumes;
 };
 
@@ -167,7 +170,11 @@ asio::awaitable<void> guest_session::state::end_cleanups() {
 }
 
 guest_session::guest_session(asio::any_io_executor control, bool with_custodian)
-    : state_(std::make_unique<state>(std::move(control), with_custodian)) {}
+    : guest_session(std::move(control), start_custodian(with_custodian)) {}
+
+guest_session::guest_session(asio::any_io_executor control,
+                             std::shared_ptr<xen::custodian> custodian)
+    : state_(std::make_unique<state>(std::move(control), std::move(custodian))) {}
 
 guest_session::~guest_session() = default;
 
@@ -188,6 +195,10 @@ asio::awaitable<void> guest_session::open() {
 
 asio::awaitable<void> guest_session::state::close() {
   std::exception_ptr first;
+  // Before the cleanups: a device that closes itself must not write its state after the custodian
+  // has closed it.
+  co_await attempt(unfinished.join(), first);
+  is_closing = true;
   // Check once more: closing a handle opened before a resume triggers a kernel BUG.
   co_await attempt(resumes.stop(), first);
   co_await attempt(end_cleanups(), first);
@@ -202,6 +213,13 @@ asio::awaitable<void> guest_session::close() {
   // An interrupted close would leave event loops open, and their handles are dangerous after a
   // resume.
   return shielded(state_->close());
+}
+
+void guest_session::spawn(asio::awaitable<void> body) {
+  if (state_->is_closing)
+    log().error("work was left to a session that is already closed; it is not done");
+  else
+    state_->unfinished.spawn(shielded(std::move(body)));
 }
 
 resume_hook guest_session::on_resume(std::function<void()> callback) {

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <iterator>
+#include <string>
+#include <utility>
 
 #include "base/parse.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -49,10 +52,20 @@ std::uint64_t count_of(std::span<const cpu_count> counts, unsigned cpu) {
   return column == counts.end() ? 0 : column->count;
 }
 
+irq_mover& chosen_mover() {
+  static irq_mover mover;
+  return mover;
+}
+
+int write_one_cpu(const system_root& root, unsigned irq, unsigned cpu) {
+  if (chosen_mover()) return chosen_mover()(irq, cpu);
+  const std::array cpus{cpu};
+  return write_irq_affinity(root, irq, cpus);
+}
+
 irq_placement move_irq(const system_root& root, irq_placement placement) {
   const auto folder = fmt::format("/proc/irq/{}", *placement.irq);
-  const std::array cpus{placement.cpu};
-  if (const int error = write_irq_affinity(root, *placement.irq, cpus); error != 0) {
+  if (const int error = write_one_cpu(root, *placement.irq, placement.cpu); error != 0) {
     placement.reason = fmt::format("write {} to {}/smp_affinity_list: {}", placement.cpu, folder,
                                    describe_errno(error));
     return placement;
@@ -113,13 +126,20 @@ std::vector<unsigned> find_irqs(const system_root& root, std::string_view action
 }
 
 int write_irq_affinity(const system_root& root, unsigned irq, std::span<const unsigned> cpus) {
-  const auto path = root.path(fmt::format("/proc/irq/{}/smp_affinity_list", irq));
+  // The systemd units make /proc/irq read-only, with a writable copy elsewhere.
+  const auto* const copy = root.is_real() ? std::getenv("XENPV_IRQ_DIRECTORY") : nullptr;
+  const auto folder = copy == nullptr ? root.path("/proc/irq").string() : std::string(copy);
+  const auto path = fmt::format("{}/{}/smp_affinity_list", folder, irq);
   const auto text = format_cpu_list(cpus) + "\n";
   const unique_fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
   if (!file) return errno;
   const auto written = ::write(file.get(), text.data(), text.size());
   if (written < 0) return errno;
   return static_cast<std::size_t>(written) == text.size() ? 0 : EIO;
+}
+
+void set_irq_mover(irq_mover mover) {
+  chosen_mover() = std::move(mover);
 }
 
 irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,

@@ -5,10 +5,12 @@
 #include <string_view>
 #include <utility>
 
+#include "base/log_output.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -24,8 +26,14 @@ cpu_pool_options pool_options(std::string thread_name) {
   return options;
 }
 
+std::shared_ptr<xen::custodian> custodian_for(const runtime_options& options) {
+  if (options.custodian) return options.custodian;
+  if (!options.with_custodian) return nullptr;
+  return std::make_shared<xen::custodian>(xen::custodian::start());
+}
+
 /// Logs an exception that might otherwise go unreported.
-void report(std::string_view context, const std::exception_ptr& error) {
+void log_exception(std::string_view context, const std::exception_ptr& error) {
   if (!error) return;
   try {
     std::rethrow_exception(error);
@@ -41,10 +49,11 @@ void report(std::string_view context, const std::exception_ptr& error) {
 detail::runtime_contexts::runtime_contexts() = default;
 detail::runtime_contexts::~runtime_contexts() = default;
 
-// The session is created before the threads: the custodian must start before any thread, and the
-// most common failure (xenstore is unreachable) then occurs before there are threads to stop.
+// The session is created before the threads: the most common failure (xenstore is unreachable) then
+// occurs before there are threads to stop.
 runtime::runtime(runtime_options options)
-    : guest_session(context_.get_executor(), options.with_custodian) {
+    : guest_session(context_.get_executor(), custodian_for(options)) {
+  if (options.with_log_thread) log_ = std::make_unique<background_log>();
   pool_ = std::make_unique<cpu_pool>(chosen_cpus(std::move(options.cpus)),
                                      pool_options(std::move(options.thread_name)));
   std::vector<session_cpu> cpus;
@@ -74,7 +83,7 @@ std::exception_ptr runtime::run_control() {
     } catch (...) {
       const auto error = std::current_exception();
       // Log immediately: the program may run for months.
-      report("on the control thread", error);
+      log_exception("on the control thread", error);
       if (!first) first = error;
     }
   }
@@ -94,7 +103,7 @@ runtime::~runtime() {
   if (context_.stopped()) return;
   // run() was not called, but the xenstore client must still be closed on the control executor.
   const auto log_error = [](const std::exception_ptr& error) {
-    report("on the control thread", error);
+    log_exception("on the control thread", error);
   };
   asio::co_spawn(context_, store().close(), log_error);
   static_cast<void>(run_control());
@@ -106,6 +115,7 @@ void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
   const auto control_error = run_control();
   const auto pool_error = join_pool();
+  log_.reset();
   if (!error) error = control_error;
   if (!error) error = pool_error;
   if (error) std::rethrow_exception(error);

@@ -3,13 +3,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
+#include <ios>
 #include <sstream>
 
 #include "base/open_files.hpp"
@@ -154,6 +157,19 @@ void add_processes(std::vector<std::string>& out, const system_root& root, std::
   }
 }
 
+/// Returns the effective capabilities of this process; nullopt if /proc does not show them.
+std::optional<std::uint64_t> effective_capabilities(const system_root& root) {
+  std::istringstream lines(root.read("/proc/self/status").value_or(""));
+  constexpr std::string_view field = "CapEff:";
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(field)) continue;
+    std::istringstream digits(line.substr(field.size()));
+    std::uint64_t out = 0;
+    if (digits >> std::hex >> out) return out;
+  }
+  return std::nullopt;
+}
+
 /// Returns the holders listed in /proc and /sys.
 std::vector<std::string> visible_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
@@ -184,6 +200,20 @@ std::vector<std::string> block_device_openers(std::string_view name, const syste
   return out;
 }
 
+void require_visible_openers(std::string_view operation, const system_root& root) {
+  const auto capabilities = effective_capabilities(root);
+  // Another tree has no processes to hide.
+  if (!capabilities && !root.is_real()) return;
+  const auto has = [held = capabilities.value_or(0)](unsigned capability) {
+    return (held >> capability & 1U) != 0;
+  };
+  const bool may_list = has(CAP_DAC_READ_SEARCH) || has(CAP_DAC_OVERRIDE);
+  if (has(CAP_SYS_PTRACE) && may_list) return;
+  throw failure(std::make_error_code(std::errc::operation_not_permitted), operation,
+                "cannot determine the users of the device without CAP_SYS_PTRACE and "
+                "CAP_DAC_READ_SEARCH; are you root?");
+}
+
 std::vector<std::string> block_device_users(std::string_view name, const system_root& root) {
   auto out = block_device_holders(name, root);
   add_processes(out, root, name);
@@ -192,6 +222,7 @@ std::vector<std::string> block_device_users(std::string_view name, const system_
 
 unique_fd claim_block_device(std::string_view operation, std::string_view name,
                              const system_root& root) {
+  require_visible_openers(operation, root);
   const auto node = root.path(fmt::format("/dev/{}", name));
   const auto refuse = [&](const std::vector<std::string>& users) {
     throw failure(std::make_error_code(std::errc::device_or_resource_busy), operation,

@@ -31,6 +31,10 @@ namespace xenpv {
 /// 812 (postgres)".
 [[nodiscard]] std::vector<std::string> block_device_openers(std::string_view name,
                                                             const system_root& root);
+/// Throws `failure` (EPERM) with a message that starts with `operation` if this process may not see
+/// which files other processes have open (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). Then
+/// block_device_openers() finds none, so a device must not be considered unused.
+void require_visible_openers(std::string_view operation, const system_root& root);
 /// Returns holders and openers. Empty if the device is unused.
 [[nodiscard]] std::vector<std::string> block_device_users(std::string_view name,
                                                           const system_root& root);
@@ -39,8 +43,8 @@ namespace xenpv {
 /// the device nor a partition can be mounted, used as swap or added to another device. Loop devices
 /// and plain open() calls are not excluded, because they do not claim the device. The file
 /// descriptors of this process do not count as users. Throws `failure` with a message that starts
-/// with `operation`: EBUSY with the users, the errno of open(2), or not_available for a node that
-/// belongs to another device.
+/// with `operation`: EPERM as require_visible_openers() does, EBUSY with the users, the errno of
+/// open(2), or not_available for a node that belongs to another device.
 [[nodiscard]] unique_fd claim_block_device(std::string_view operation, std::string_view name,
                                            const system_root& root);
 

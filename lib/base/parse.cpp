@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -54,8 +55,54 @@ constexpr std::array size_units = {unit{"", 1},
                                    unit{"T", 1ULL << 40},
                                    unit{"TiB", 1ULL << 40}};
 
-constexpr std::array duration_units = {unit{"ns", 1}, unit{"us", 1'000}, unit{"ms", 1'000'000},
-                                       unit{"s", 1'000'000'000}, unit{"min", 60'000'000'000}};
+constexpr std::array duration_units = {unit{"ns", 1},
+                                       unit{"us", 1'000},
+                                       unit{"ms", 1'000'000},
+                                       unit{"s", 1'000'000'000},
+                                       unit{"min", 60'000'000'000},
+                                       unit{"h", 3'600'000'000'000},
+                                       unit{"d", 86'400'000'000'000}};
+
+/// Removes a fraction, such as ".25", and returns its digits. Returns nullopt for a point without
+/// digits.
+std::optional<std::string_view> take_fraction(std::string_view& text) {
+  if (!text.starts_with('.')) return std::string_view();
+  const auto end = std::min(text.find_first_not_of("0123456789", 1), text.size());
+  const auto digits = text.substr(1, end - 1);
+  text.remove_prefix(end);
+  if (digits.empty()) return std::nullopt;
+  return digits;
+}
+
+/// Returns the fraction of `whole`, or nullopt if it is not a whole number.
+std::optional<std::uint64_t> part_of(std::uint64_t whole, std::string_view digits) {
+  std::uint64_t out = 0;
+  for (const char digit : digits) {
+    const auto value = static_cast<std::uint64_t>(digit - '0');
+    if (value != 0 && whole % 10 != 0) return std::nullopt;
+    whole /= 10;
+    out += value * whole;
+  }
+  return out;
+}
+
+std::optional<std::uint64_t> parse_nanoseconds(std::string_view text) {
+  std::uint64_t value = 0;
+  if (!take_digits(text, value)) return std::nullopt;
+  const auto digits = take_fraction(text);
+  if (!digits) return std::nullopt;
+  for (const auto& [name, factor] : duration_units) {
+    if (name != text) continue;
+    const auto part = part_of(factor, *digits);
+    std::uint64_t out = 0;
+    if (!part || __builtin_mul_overflow(value, factor, &out) ||
+        __builtin_add_overflow(out, *part, &out))
+      return std::nullopt;
+    return out;
+  }
+  if (value == 0 && digits->empty() && text.empty()) return 0;
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -78,12 +125,9 @@ result<std::uint64_t> parse_size(std::string_view text, std::string_view name) {
 }
 
 result<std::chrono::nanoseconds> parse_duration(std::string_view text, std::string_view name) {
-  constexpr std::string_view form = "a time with a unit (ns, us, ms, s, min), such as 5ms";
-  const auto value =
-      parse_with_unit(text, name, form, duration_units.begin(), duration_units.end());
-  if (!value) return value.error();
-  if (*value > static_cast<std::uint64_t>(std::chrono::nanoseconds::max().count()))
-    return expected(name, text, form);
+  const auto value = parse_nanoseconds(text);
+  if (!value || *value > static_cast<std::uint64_t>(std::chrono::nanoseconds::max().count()))
+    return expected(name, text, "a time with a unit (ns, us, ms, s, min, h, d), such as 0.5s");
   return std::chrono::nanoseconds(static_cast<std::int64_t>(*value));
 }
 

@@ -32,7 +32,8 @@ template <class Number>
 /// Bytes: "4096", "512K", "256M", "10G", "1T"; suffixes are powers of 1024, "KiB" forms accepted.
 [[nodiscard]] result<std::uint64_t> parse_size(std::string_view text, std::string_view name);
 
-/// Time: "250us", "5ms", "2s", "1min"; a unit is required (except for "0").
+/// Time: "250us", "0.5s", "1min", "1.5h", "2d"; a unit is required (except for "0"). Fractions must
+/// be whole nanoseconds.
 [[nodiscard]] result<std::chrono::nanoseconds> parse_duration(std::string_view text,
                                                               std::string_view name);
 

@@ -5,7 +5,16 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "xenpv/base/error.hpp"
+
 namespace xenpv {
+namespace {
+
+/// Bounds the files of a capture, which come from another machine. No file of a guest that xenpv
+/// reads is nearly as large.
+constexpr std::size_t largest_file = 64 << 20;
+
+}  // namespace
 
 system_root system_root::from_environment() {
   const char* top = std::getenv("XENPV_ROOT");
@@ -22,13 +31,18 @@ bool system_root::exists(std::string_view absolute) const {
 }
 
 std::optional<std::string> system_root::read(std::string_view absolute) const {
-  std::ifstream file(path(absolute), std::ios::binary);
+  const auto file_path = path(absolute);
+  std::ifstream file(file_path, std::ios::binary);
   if (!file) return std::nullopt;
   std::string text;
   std::array<char, 4096> part{};
   // A directory can be opened but not read. read() then sets badbit; an iterator would throw.
-  while (file.read(part.data(), part.size()) || file.gcount() > 0)
+  while (file.read(part.data(), part.size()) || file.gcount() > 0) {
     text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+    if (!is_real() && text.size() > largest_file)
+      throw failure(make_error_code(errc::limit_reached), "read " + file_path.string(),
+                    "the file is larger than 64 MiB: shorten it");
+  }
   if (file.bad()) return std::nullopt;
   if (text.ends_with('\n')) text.pop_back();
   return text;

@@ -40,6 +40,32 @@ flush_support offered_flush(const backend_properties& properties) {
   return properties.flush_cache ? flush_support::cache : flush_support::barrier;
 }
 
+void log_layout(const std::string& device, const backend_offer& offer, const layout& plan) {
+  log().debug(
+      "{}: the backend offers {} queue(s), rings of {} page(s) and {} indirect segments; using {} "
+      "queue(s), rings of {} page(s), {} segments per request and {} granted pages",
+      device, offer.max_queues, 1U << offer.max_ring_page_order, offer.max_indirect_segments,
+      plan.queues, plan.ring_pages(), plan.segments, plan.pages());
+}
+
+void log_features(const std::string& device, const std::string& backend,
+                  const backend_properties& properties, bool persistent) {
+  const auto& shape = properties.shape;
+  std::string features;
+  const auto add = [&](bool is_used, std::string_view name) {
+    if (is_used) features += fmt::format(", {}", name);
+  };
+  add(shape.read_only, "read-only");
+  add(properties.flush_cache, "feature-flush-cache");
+  add(properties.barrier, "feature-barrier");
+  add(shape.can_flush, "flush and FUA");
+  add(shape.can_discard, "discard");
+  add(shape.can_secure_discard, "secure discard");
+  add(persistent, "persistent grants");
+  log().debug("{}: {}: {} in sectors of {} bytes (physical {}){}", device, backend,
+              format_size(shape.size), shape.sector_size, shape.physical_sector_size, features);
+}
+
 }  // namespace
 
 asio::awaitable<void> frontend::connection::load_expected_disk() {
@@ -96,6 +122,7 @@ asio::awaitable<connection_event> frontend::connection::wait() {
 }
 
 asio::awaitable<void> frontend::connection::set_state(wire::xenbus_state state) {
+  log().debug("{}: changing to {}", device_, wire::to_string(state));
   const bool written = co_await nodes_.set_state(state);
   if (!written)
     throw failure(errc::lost_connection, fmt::format("connect {}", device_),
@@ -170,6 +197,7 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
     if (machine_.is_resumed()) throw failure(errc::resumed, fmt::format("connect {}", device_));
     auto transports = co_await queues_.open(nodes_.facts(), plan_);
     if (transports) {
+      log_layout(device_, offer, plan_);
       if (is_first) budget_ = budget;
       resources_.set_pages(plan_.pages());
       co_return std::move(*transports);
@@ -241,6 +269,7 @@ asio::awaitable<void> frontend::connection::finish() {
   if (problem.code) throw failure(problem);
   keep_advertised_features(properties);
   facts_.persistent = options_.persistent && properties.persistent;
+  log_features(device_, facts_.backend, properties, facts_.persistent);
   co_await queues_.connect(properties, plan_, nodes_.facts().handle);
   if (known_ && known_->shape.size != shape.size)
     log().warn("{}: resized while disconnected: {} -> {}", device_, format_size(known_->shape.size),

@@ -90,6 +90,14 @@ asio::awaitable<void> frontend::connection::close_down() {
   closed_.notify();
 }
 
+asio::awaitable<void> frontend::connection::close_abandoned(std::shared_ptr<connection> self) {
+  co_await self->close_down();
+}
+
+void frontend::connection::abandon() {
+  session_.spawn(close_abandoned(shared_from_this()));
+}
+
 connection_action frontend::connection::step(const connection_event& event) {
   const auto before = machine_.state();
   const auto action = machine_.next(event);

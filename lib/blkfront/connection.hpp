@@ -37,6 +37,8 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] asio::awaitable<void> close();
   /// Like close(), for callers that are never cancelled.
   [[nodiscard]] asio::awaitable<void> close_down();
+  /// Starts close(); the session waits for it before it closes itself.
+  void abandon();
   [[nodiscard]] asio::awaitable<std::string> identity();
   [[nodiscard]] asio::awaitable<std::vector<queue_statistics>> statistics();
 
@@ -58,6 +60,8 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   enum class progress : std::uint8_t { none, cancelling, closing, done };
 
   // connection.cpp: drives the state machine
+  /// Keeps the connection alive until it is closed.
+  static asio::awaitable<void> close_abandoned(std::shared_ptr<connection> self);
   [[nodiscard]] asio::awaitable<void> connect();
   [[nodiscard]] asio::awaitable<void> monitor(connection_action action);
   [[nodiscard]] connection_action step(const connection_event& event);

@@ -104,7 +104,7 @@ enum class interruption : std::uint8_t {
   out_of_time,  ///< the recovery timeout has expired
 };
 
-/// Why the backend was lost.
+/// The reason for the loss of the backend.
 enum class loss_reason : std::uint8_t {
   none,
   resumed,
@@ -139,7 +139,7 @@ class connection_machine {
     return state_ == connection_state::connected || state_ == connection_state::parting ||
            is_recovering();
   }
-  /// Why the backend was last lost.
+  /// The reason for the last loss of the backend.
   [[nodiscard]] loss_reason reason() const noexcept { return reason_; }
   /// The assumed state of the lost backend's cache. Later information can only change it from
   /// orderly to abrupt.

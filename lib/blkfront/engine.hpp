@@ -29,7 +29,6 @@
 #include "blkfront/sector_merger.hpp"
 #include "blkfront/write_gate.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/blk/geometry.hpp"
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/blk/request.hpp"
 #include "xenpv/blkfront/statistics.hpp"

@@ -10,7 +10,6 @@
 
 #include "blkfront/flush_ledger.hpp"
 #include "blkfront/planner.hpp"
-#include "xenpv/blk/geometry.hpp"
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/blk/request.hpp"
 #include "xenpv/ring/blkif_ring.hpp"

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "xenpv/base/error.hpp"
-#include "xenpv/blk/geometry.hpp"
+#include "xenpv/blk/request.hpp"
 
 namespace xenpv::blkfront {
 

@@ -1,14 +1,11 @@
 #include "xenpv/blkfront/frontend.hpp"
 
-#include <boost/asio/co_spawn.hpp>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "base/enum_name.hpp"
 #include "blkfront/connection.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::blkfront {
@@ -48,8 +45,7 @@ frontend::~frontend() {
   connection_->on_change({});
   if (connection_->is_closed()) return;
   log().warn("{}: destroyed without close(); closing it now", facts().device);
-  asio::co_spawn(connection_->control(), async::shield_completion(connection_->close_down()),
-                 [self = connection_](const std::exception_ptr&) {});
+  connection_->abandon();
 }
 
 frontend::executor_type frontend::get_executor() const {

@@ -7,7 +7,7 @@
 
 #include "blkfront/features.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/blk/geometry.hpp"
+#include "xenpv/blk/request.hpp"
 
 namespace xenpv::blkfront {
 

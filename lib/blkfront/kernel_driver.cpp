@@ -37,11 +37,11 @@ unique_fd claim(const listed_device& device, const system_root& root) {
   return claim_block_device(takeover_of(device), *name, root);
 }
 
-void write_driver_file(const listed_device& device, const system_root& root, std::string_view file,
+void write_driver_file(std::uint32_t number, const system_root& root, std::string_view file,
                        const std::string& operation) {
   const auto path = root.path(fmt::format("/sys/bus/xen/drivers/vbd/{}", file));
   std::ofstream out(path);
-  out << bus_name(device);
+  out << fmt::format("vbd-{}", number);
   if (!out.flush())
     throw_errno(fmt::format("{}: write {}", operation, path.string()), "are you root?");
 }
@@ -82,11 +82,21 @@ void check_release(const listed_device& device, const system_root& root) {
 
 void take_from_kernel(const listed_device& device, const system_root& root) {
   const auto claimed = claim(device, root);
-  write_driver_file(device, root, "unbind", takeover_of(device));
+  unbind_from_kernel(device.number, takeover_of(device), root);
+}
+
+void bind_to_kernel(std::uint32_t number, const std::string& operation, const system_root& root) {
+  write_driver_file(number, root, "bind", operation);
+}
+
+void unbind_from_kernel(std::uint32_t number, const std::string& operation,
+                        const system_root& root) {
+  write_driver_file(number, root, "unbind", operation);
 }
 
 asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
-                                            system_root root, std::chrono::nanoseconds limit) {
+                                            system_root root, std::chrono::nanoseconds limit,
+                                            driver_delegate delegate) {
   const auto operation = fmt::format("return {} to the kernel driver", device.name);
   co_await reset_nodes(store, device, operation);
   auto backend_waits = [&]() -> asio::awaitable<bool> {
@@ -94,7 +104,10 @@ asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_d
     co_return state&& wire::parse_xenbus_state(*state) == wire::xenbus_state::init_wait;
   };
   const bool is_ready = co_await wait_until(backend_waits, limit);
-  write_driver_file(device, root, "bind", operation);
+  if (delegate.bind)
+    delegate.bind();
+  else
+    bind_to_kernel(device.number, operation, root);
   std::optional<std::string> name;
   auto has_block_device = [&]() -> asio::awaitable<bool> {
     name = xen_block_device(bus_name(device), root);
@@ -102,7 +115,10 @@ asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_d
   };
   if (!co_await wait_until(has_block_device, limit)) {
     // A bound driver without a block device would block other frontends from using the disk.
-    write_driver_file(device, root, "unbind", operation);
+    if (delegate.unbind)
+      delegate.unbind();
+    else
+      unbind_from_kernel(device.number, operation, root);
     throw failure(
         make_error_code(errc::timed_out), operation,
         fmt::format("{}, and was unbound again; detach and attach the disk in the "

@@ -6,6 +6,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
 
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/blkfront/device_list.hpp"
@@ -25,6 +28,21 @@ void check_release(const listed_device& device,
 void take_from_kernel(const listed_device& device,
                       const system_root& root = system_root::from_environment());
 
+/// Binds the disk with this number to the kernel driver, or unbinds it, without any check.
+/// `operation` begins the message of an error. Throws `failure`.
+/// @{
+void bind_to_kernel(std::uint32_t number, const std::string& operation,
+                    const system_root& root = system_root::from_environment());
+void unbind_from_kernel(std::uint32_t number, const std::string& operation,
+                        const system_root& root = system_root::from_environment());
+/// @}
+
+/// Binds or unbinds a disk, in another process.
+struct driver_delegate {
+  std::function<void()> bind;    ///< throws `failure`
+  std::function<void()> unbind;  ///< throws `failure`
+};
+
 /// Rebinds the kernel driver to a disk that take_from_kernel() unbound and that has not been
 /// connected since. First resets both ends to their initial states (Initialising and InitWait, no
 /// transport nodes). Waits up to `limit` for the backend, then up to `limit` for the block device.
@@ -35,10 +53,10 @@ void take_from_kernel(const listed_device& device,
 /// If the driver does not connect, this function unbinds it again, which leaves the disk without a
 /// driver, and throws `failure` (timed_out). Only the toolstack can then return the disk to the
 /// kernel driver. Unbinding a driver that never connected is safe, except in Linux 5.16 and 5.17
-/// without their last fixes.
+/// without their last fixes. `delegate` (may be empty) writes to sysfs for a process that may not.
 [[nodiscard]] asio::awaitable<std::string> give_to_kernel(
     async::store_client& store, listed_device device,
     system_root root = system_root::from_environment(),
-    std::chrono::nanoseconds limit = std::chrono::seconds(5));
+    std::chrono::nanoseconds limit = std::chrono::seconds(5), driver_delegate delegate = {});
 
 }  // namespace xenpv::blkfront

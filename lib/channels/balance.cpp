@@ -4,18 +4,16 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <optional>
 #include <set>
 
 #include "base/parse.hpp"
 #include "base/words.hpp"
 #include "channels/irq_files.hpp"
+#include "channels/spread_planner.hpp"
 #include "xenpv/async/cpu_set.hpp"
 
 namespace xenpv::channels {
 namespace {
-
-using loads = std::map<unsigned, std::uint64_t>;
 
 error bad_policy(std::string_view text) {
   return make_error(errc::invalid_argument, fmt::format("policy '{}'", text),
@@ -37,67 +35,6 @@ result<std::vector<pin_rule>> parse_pins(std::string_view text, std::string_view
 double percent(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
-
-/// Balances the channels within one group of CPUs: either all CPUs or the CPUs of one NUMA node.
-class group_balancer {
- public:
-  group_balancer(std::vector<unsigned> cpus, std::vector<balance_channel*> channels)
-      : cpus_(std::move(cpus)), channels_(std::move(channels)) {
-    for (const auto cpu : cpus_)
-      loads_[cpu] = 0;
-    for (const auto* channel : channels_) {
-      loads_[channel->cpu] += channel->events;
-      total_ += channel->events;
-    }
-    min_gain_ = cpus_.empty() ? 0 : total_ / cpus_.size() / 20;
-  }
-
-  /// Moves one channel and returns it with the reason for the move. Returns nullopt if no move
-  /// gains enough.
-  std::optional<std::pair<balance_channel*, std::string>> step() {
-    auto by_load = cpus_;
-    std::stable_sort(by_load.begin(), by_load.end(),
-                     [this](unsigned a, unsigned b) { return loads_[a] > loads_[b]; });
-    const auto idlest = by_load.back();
-    // If the busiest CPU has no channel worth moving, such as a single large one, try the next
-    // busiest.
-    for (const auto busy : by_load) {
-      auto* best = best_to_move(busy, idlest);
-      if (best == nullptr) continue;
-      auto reason =
-          fmt::format("CPU {} receives {:.0f} % of the events, CPU {} receives {:.0f} %", busy,
-                      percent(loads_[busy], total_), idlest, percent(loads_[idlest], total_));
-      loads_[busy] -= best->events;
-      loads_[idlest] += best->events;
-      best->cpu = idlest;
-      return std::pair(best, std::move(reason));
-    }
-    return std::nullopt;
-  }
-
- private:
-  /// Returns the channel whose move minimizes the higher load of the two CPUs, or nullptr if no
-  /// move gains enough.
-  balance_channel* best_to_move(unsigned busy, unsigned idlest) {
-    balance_channel* best = nullptr;
-    auto best_peak = loads_[busy];
-    for (auto* channel : channels_) {
-      if (!channel->can_move || channel->cpu != busy || channel->events == 0) continue;
-      const auto peak = std::max(loads_[busy] - channel->events, loads_[idlest] + channel->events);
-      if (peak < best_peak) {
-        best = channel;
-        best_peak = peak;
-      }
-    }
-    return loads_[busy] - best_peak > min_gain_ ? best : nullptr;
-  }
-
-  std::vector<unsigned> cpus_;
-  std::vector<balance_channel*> channels_;
-  loads loads_;
-  std::uint64_t total_ = 0;
-  std::uint64_t min_gain_ = 0;
-};
 
 /// Lists the channels whose CPU differs between `before` and `after`, each with the reason for its
 /// last move.
@@ -132,21 +69,26 @@ std::vector<std::vector<unsigned>> groups_of(const balance_input& input, bool by
   return out;
 }
 
+/// The shares are those that were counted, so that they agree with /proc/interrupts.
+std::string reason_for(const planned_step& step, const std::vector<std::uint64_t>& counted,
+                       const balance_input& input) {
+  const auto total = sum_of(counted);
+  return fmt::format("CPU {} receives {:.1f} % of the events, CPU {} receives {:.1f} %",
+                     input.cpus[step.from], percent(counted[step.from], total), input.cpus[step.to],
+                     percent(counted[step.to], total));
+}
+
 std::vector<planned_move> plan_spread(const balance_input& input, bool by_node) {
+  if (movable_events(input) < enough_events) return {};
   auto channels = input.channels;
   std::map<unsigned, std::string> reasons;
+  const auto counted = events_after(input, {});
   for (const auto& cpus : groups_of(input, by_node)) {
-    const std::set<unsigned> members(cpus.begin(), cpus.end());
-    std::vector<balance_channel*> group;
-    for (auto& channel : channels)
-      if (members.contains(channel.cpu)) group.push_back(&channel);
     if (cpus.size() < 2) continue;
-    group_balancer balancer(cpus, group);
-    // Each step lowers a peak load; the bound only guards against an endless loop.
-    for (std::size_t i = 0; i < 4 * group.size(); ++i) {
-      const auto step = balancer.step();
-      if (!step) break;
-      reasons[step->first->irq] = step->second;
+    for (const auto& step : spread_planner(input, cpus).plan()) {
+      auto& channel = channels[step.channel];
+      channel.cpu = input.cpus[step.to];
+      reasons[channel.irq] = reason_for(step, counted, input);
     }
   }
   return moves_between(input, channels, reasons);
@@ -183,24 +125,54 @@ result<balance_wish> parse_balance_policy(std::string_view text) {
   return balance_wish{balance_policy::pin, std::move(*rules)};
 }
 
-balance_input make_balance_input(const inventory& all,
-                                 const std::map<unsigned, std::uint64_t>& events) {
+events_by_irq events_since_boot(const inventory& all) {
+  events_by_irq out;
+  for (const auto& channel : all.channels)
+    if (channel.irq) out.emplace(*channel.irq, channel.counts);
+  return out;
+}
+
+events_by_irq events_in(const rate_report& rates, const inventory& all) {
+  events_by_irq out;
+  for (const auto& rate : rates.channels) {
+    auto& counts = out[rate.irq];
+    for (const auto cpu : all.cpus) {
+      const auto column = std::ranges::find(rates.cpus, cpu) - rates.cpus.begin();
+      const auto index = static_cast<std::size_t>(column);
+      counts.push_back(index < rate.grown.size() ? rate.grown[index] : 0);
+    }
+  }
+  return out;
+}
+
+balance_input make_balance_input(const inventory& all, const events_by_irq& events) {
   balance_input out;
   out.cpus = all.cpus;
   for (const auto& channel : all.channels) {
     if (!channel.irq || channel.counts.empty()) continue;
-    const auto most = std::max_element(channel.counts.begin(), channel.counts.end());
-    const auto column = static_cast<std::size_t>(most - channel.counts.begin());
-    auto cpu = channel.of_cpu.value_or(all.cpus[column]);
-    if (channel.effective && !channel.effective->value.empty())
-      cpu = channel.effective->value.front();
-    const auto weight = events.find(*channel.irq);
+    const auto found = events.find(*channel.irq);
+    auto counts = found == events.end() ? std::vector<std::uint64_t>() : found->second;
+    counts.resize(all.cpus.size());
+    const auto& busiest = sum_of(counts) > 0 ? counts : channel.counts;
+    const auto column = std::max_element(busiest.begin(), busiest.end()) - busiest.begin();
+    auto cpu = channel.of_cpu.value_or(all.cpus[static_cast<std::size_t>(column)]);
+    const bool is_placed = channel.effective && !channel.effective->value.empty();
+    if (is_placed) cpu = channel.effective->value.front();
     out.channels.push_back({.irq = *channel.irq,
                             .name = channel.name,
                             .cpu = cpu,
-                            .events = weight == events.end() ? 0 : weight->second,
-                            .can_move = channel.can_move()});
+                            .events = sum_of(counts),
+                            .can_move = channel.can_move(),
+                            .counts = std::move(counts),
+                            .is_placed = is_placed && channel.can_move()});
   }
+  return out;
+}
+
+std::uint64_t movable_events(const balance_input& input) noexcept {
+  std::uint64_t out = 0;
+  for (const auto& channel : input.channels)
+    if (channel.can_move) out += channel.events;
   return out;
 }
 
@@ -246,15 +218,21 @@ std::vector<std::uint64_t> events_after(const balance_input& input,
   std::map<unsigned, unsigned> targets;
   for (const auto& move : moves)
     targets[move.irq] = move.to;
-  loads out;
+  std::map<unsigned, std::uint64_t> sums;
   for (const auto& channel : input.channels) {
     const auto target = targets.find(channel.irq);
-    out[target == targets.end() ? channel.cpu : target->second] += channel.events;
+    if (target != targets.end())
+      sums[target->second] += channel.events;
+    else if (channel.counts.empty())
+      sums[channel.cpu] += channel.events;
+    else
+      for (std::size_t column = 0; column < input.cpus.size(); ++column)
+        sums[input.cpus[column]] += channel.counts[column];
   }
   std::vector<std::uint64_t> in_order;
   in_order.reserve(input.cpus.size());
   for (const auto cpu : input.cpus)
-    in_order.push_back(out[cpu]);
+    in_order.push_back(sums[cpu]);
   return in_order;
 }
 

@@ -12,6 +12,7 @@ inline constexpr std::string_view captured_holders = "/xenpv/holders";  ///< por
 inline constexpr std::string_view captured_log = "/xenpv/kernel-log";   ///< doctor/kernel_log.hpp
 inline constexpr std::string_view captured_trials = "/xenpv/trials";    ///< doctor/notes.hpp
 inline constexpr std::string_view captured_grants = "/xenpv/grants";    ///< doctor/grant_use.hpp
+inline constexpr std::string_view captured_times = "/xenpv/cpu-times";  ///< doctor/cpu_sample.hpp
 inline constexpr std::string_view captured_about = "/xenpv/about";      ///< capture time
 
 }  // namespace xenpv::channels

@@ -38,11 +38,21 @@ constexpr std::array<std::pair<std::string_view, channel_kind>, 8> per_cpu_names
     {"pmu", channel_kind::pmu},
 }};
 
+/// The flow handler of interrupts that XenLinux shares between all CPUs.
+constexpr std::string_view percpu_flow = "percpu";
+
+bool is_xenlinux_dynamic(std::string_view chip) {
+  return chip == "Dynamic-irq" || chip == "Dynamic";
+}
+bool is_xenlinux_physical(std::string_view chip) {
+  return chip == "Phys-irq" || chip == "Phys";
+}
+
 channel_purpose per_cpu_purpose(const interrupt_row& row, const std::string& name) {
   const auto cpu = trailing_number(name);
   const auto stem = std::string_view(name).substr(0, name.find_last_not_of("0123456789") + 1);
   for (const auto& [known_stem, kind] : per_cpu_names)
-    if (cpu && stem == known_stem)
+    if ((cpu || row.handler == percpu_flow) && stem == known_stem)
       return {kind, kind == channel_kind::ipi ? std::string(known_stem) : std::string(), cpu};
   const auto kind = row.handler == "ipi" ? channel_kind::ipi : channel_kind::virq;
   return {kind, kind == channel_kind::ipi ? name : std::string(), cpu};
@@ -62,6 +72,14 @@ channel_purpose event_purpose(const std::string& name) {
   return {channel_kind::device};
 }
 
+/// XenLinux has one chip for all channels, so per-CPU channels are found by their names.
+channel_purpose xenlinux_purpose(const interrupt_row& row, const std::string& name) {
+  if (is_console(name)) return {channel_kind::console};
+  auto purpose = per_cpu_purpose(row, name);
+  if (purpose.kind != channel_kind::virq || row.handler == percpu_flow) return purpose;
+  return event_purpose(name);
+}
+
 }  // namespace
 
 std::string_view to_string(channel_kind kind) noexcept {
@@ -77,8 +95,10 @@ std::optional<channel_kind> parse_channel_kind(std::string_view text) noexcept {
 }
 
 std::optional<channel_purpose> purpose_of(const interrupt_row& row) {
-  if (!row.chip.starts_with("xen-")) return std::nullopt;
   const auto name = row.actions.empty() ? std::string() : row.actions.front();
+  if (is_xenlinux_dynamic(row.chip)) return xenlinux_purpose(row, name);
+  if (is_xenlinux_physical(row.chip)) return channel_purpose{channel_kind::pirq};
+  if (!row.chip.starts_with("xen-")) return std::nullopt;
   if (row.chip == "xen-pirq") return channel_purpose{channel_kind::pirq};
   // The console VIRQ uses chip xen-percpu on ARM, and xen-dyn in domain 0 on x86.
   if (is_console(name)) return channel_purpose{channel_kind::console};
@@ -94,34 +114,54 @@ const interrupt_row* find_row(const interrupt_table& table, const channel_purpos
   return nullptr;
 }
 
+bool is_per_cpu(const interrupt_row& row) {
+  if (row.chip == "xen-percpu") return true;
+  if (!is_xenlinux_dynamic(row.chip)) return false;
+  const auto purpose = purpose_of(row);
+  return row.handler == percpu_flow || (purpose && purpose->cpu);
+}
+
+bool is_xenlinux(const interrupt_table& table) noexcept {
+  return std::ranges::any_of(
+      table.rows, [](const interrupt_row& row) { return is_xenlinux_dynamic(row.chip); });
+}
+
+bool is_arm(const interrupt_table& table) noexcept {
+  return std::ranges::any_of(table.rows, [](const interrupt_row& row) {
+    return row.chip.starts_with("GIC") || row.label.starts_with("IPI");
+  });
+}
+
 std::string_view to_string(upcall method) noexcept {
-  return enum_name<upcall::callback>(method, "unknown", "vector", "pci-interrupt", "callback");
+  return enum_name<upcall::per_vcpu>(method, "unknown", "vector", "pci-interrupt", "callback",
+                                     "percpu-interrupt", "per-vcpu");
 }
 
 upcall upcall_of(const interrupt_table& table, bool is_pv) noexcept {
+  if (is_arm(table)) {
+    for (const auto& row : table.rows)
+      if (row.chip.starts_with("GIC") && std::ranges::count(row.actions, "events") > 0)
+        return upcall::percpu_interrupt;
+    return upcall::unknown;
+  }
   if (is_pv) return upcall::callback;
   const auto* vector = table.find("HYP");
   if (vector != nullptr && vector->total() > 0) return upcall::vector;
   constexpr std::string_view platform = "xen-platform-pci";
   for (const auto& row : table.rows)
     if (std::ranges::count(row.actions, platform) > 0) return upcall::pci_interrupt;
+  for (const auto& row : table.rows) {
+    const auto purpose = purpose_of(row);
+    const bool is_local =
+        purpose && purpose->cpu &&
+        (purpose->kind == channel_kind::timer || purpose->kind == channel_kind::ipi);
+    if (is_local && row.total() > 0) return upcall::per_vcpu;
+  }
   return upcall::unknown;
 }
 
 std::string_view to_string(event_abi abi) noexcept {
   return abi == event_abi::two_level ? "2-level" : "FIFO";
-}
-
-std::optional<event_abi> event_abi_of(const interrupt_table& table) noexcept {
-  bool has_ipis = false;
-  for (const auto& row : table.rows) {
-    const auto purpose = purpose_of(row);
-    if (!purpose) continue;
-    if (purpose->kind == channel_kind::debug) return event_abi::two_level;
-    has_ipis = has_ipis || purpose->kind == channel_kind::ipi;
-  }
-  if (!has_ipis) return std::nullopt;
-  return event_abi::fifo;
 }
 
 }  // namespace xenpv::channels

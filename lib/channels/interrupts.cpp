@@ -16,8 +16,10 @@ namespace {
 /// Chip names in drivers/xen/events. Old kernels append the handler to the chip name.
 constexpr std::array<std::string_view, 4> xen_chips = {"xen-dyn-lateeoi", "xen-dyn", "xen-percpu",
                                                        "xen-pirq"};
-/// Flow handlers that old kernels append to other chips: "IO-APIC-fasteoi", "PCI-MSI-edge".
-constexpr std::array<std::string_view, 3> glued_handlers = {"-edge", "-level", "-fasteoi"};
+/// Flow handlers that old kernels append to other chips: "IO-APIC-fasteoi", "PCI-MSI-edge",
+/// "Dynamic-irq-level".
+constexpr std::array<std::string_view, 4> glued_handlers = {"-edge", "-level", "-fasteoi",
+                                                            "-percpu"};
 
 bool is_xen_chip(std::string_view chip) {
   return std::find(xen_chips.begin(), xen_chips.end(), chip) != xen_chips.end();
@@ -49,6 +51,7 @@ void take_chip(std::string_view word, interrupt_row& row) {
 
 /// Splits the handler from the chip name (old kernels only).
 void split_glued_handler(interrupt_row& row) {
+  if (is_xen_chip(row.chip)) return;
   for (const auto handler : glued_handlers)
     if (row.chip.size() > handler.size() && row.chip.ends_with(handler)) {
       row.handler = handler.substr(1);

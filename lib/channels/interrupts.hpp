@@ -5,7 +5,7 @@
 // then rows "LABEL: COUNT... TAIL". The tail of a numbered row contains the chip, the hardware IRQ
 // if the interrupt has an IRQ domain, Level or Edge on some architectures, "-" and the flow
 // handler, and the names of the actions (interrupt handlers). Older kernels write chip and handler
-// as one word. Other rows end with a description.
+// as one word, and XenLinux before 2.6.24 omits the handler. Other rows end with a description.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,8 @@ channel channel_of(const interrupt_row& row, const channel_purpose& purpose,
   out.irq = row.irq;
   out.chip = row.chip;
   out.counts = row.counts;
-  if (row.chip == "xen-percpu") out.of_cpu = purpose.cpu;
+  out.is_per_cpu = is_per_cpu(row);
+  if (out.is_per_cpu) out.of_cpu = purpose.cpu;
   const auto affinity = facts.irqs.find(*row.irq);
   if (affinity != facts.irqs.end()) {
     if (affinity->second.allowed) out.allowed = {{*affinity->second.allowed, evidence::proc}};
@@ -86,7 +87,10 @@ inventory make_inventory(const raw_facts& facts) {
   if (facts.interrupts.value) {
     out.cpus = facts.interrupts.value->cpus;
     out.delivery = upcall_of(*facts.interrupts.value, facts.guest.type == xen::guest_type::pv);
-    out.abi = event_abi_of(*facts.interrupts.value);
+    const bool is_hvm =
+        facts.guest.type == xen::guest_type::hvm || facts.guest.type == xen::guest_type::pvh;
+    // Only a PV guest has the callback.
+    if (out.delivery == upcall::per_vcpu && is_hvm) out.delivery = upcall::vector;
   }
   out.channels = channels_of(facts);
   join_ports(facts, out.channels);

@@ -40,7 +40,8 @@ struct channel {
   std::string detail = {};              ///< see channel_purpose
   std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset without an interrupt
   std::string chip = {};                ///< "xen-dyn"
-  std::optional<unsigned> of_cpu = {};  ///< set only for a per-CPU channel, which cannot move
+  bool is_per_cpu = false;              ///< the kernel refuses to move it
+  std::optional<unsigned> of_cpu = {};  ///< set only for a channel that belongs to one CPU
   /// In the order of inventory::cpus; empty without an interrupt.
   std::vector<std::uint64_t> counts = {};
   fact<port> number = {};
@@ -58,8 +59,7 @@ struct channel {
   fact<std::vector<unsigned>> effective = {};
 
   [[nodiscard]] std::uint64_t total() const noexcept;
-  /// False for a per-CPU channel: the kernel refuses to move it.
-  [[nodiscard]] bool can_move() const noexcept { return irq.has_value() && !of_cpu; }
+  [[nodiscard]] bool can_move() const noexcept { return irq.has_value() && !is_per_cpu; }
 };
 
 struct source_status {
@@ -78,7 +78,6 @@ struct inventory {
   xen::guest_type guest = xen::guest_type::none;
   bool is_control_domain = false;
   upcall delivery = upcall::unknown;
-  std::optional<event_abi> abi = {};
   std::vector<std::string> problems = {};  ///< read and parse errors
 
   /// Returns the event count of each CPU, summed over all channels, in the order of `cpus`.

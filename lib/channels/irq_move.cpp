@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/enum_name.hpp"
+#include "channels/channel_kind.hpp"
 #include "channels/irq_files.hpp"
 #include "channels/rates.hpp"
 #include "channels/raw_facts.hpp"
@@ -18,7 +19,7 @@ namespace {
 bool is_per_cpu(const system_root& root, unsigned irq) {
   const auto table = read_interrupts(root);
   const auto* const row = table.value ? table.value->find(irq) : nullptr;
-  return row != nullptr && row->chip == "xen-percpu";
+  return row != nullptr && channels::is_per_cpu(*row);
 }
 
 }  // namespace

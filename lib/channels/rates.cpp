@@ -37,7 +37,7 @@ channel_rate rate_of(const interrupt_row& then, const interrupt_row& now, channe
                      const std::vector<std::size_t>& columns) {
   channel_rate out{.irq = *now.irq,
                    .kind = kind,
-                   .is_per_cpu = now.chip == "xen-percpu",
+                   .is_per_cpu = channels::is_per_cpu(now),
                    .name = now.name(),
                    .grown = {},
                    .events = 0};
@@ -54,6 +54,11 @@ channel_rate rate_of(const interrupt_row& then, const interrupt_row& now, channe
 }
 
 }  // namespace
+
+bool may_have_wrapped(std::span<const std::uint64_t> counts) noexcept {
+  constexpr std::uint64_t half = std::uint64_t{1} << 31;
+  return std::ranges::any_of(counts, [](std::uint64_t count) { return count >= half; });
+}
 
 std::optional<irq_growth> growth_of(const interrupt_table& before, const interrupt_table& after,
                                     unsigned irq, std::span<const unsigned> cpus) {

@@ -26,6 +26,10 @@ namespace xenpv::channels {
   return before >= half && before < whole && after < half ? after + whole - before : after;
 }
 
+/// True if a count is in the upper half of its range: others may have wrapped already, so counts
+/// since boot cannot be compared. kernel/irq/proc.c prints kstat_irqs with %10u.
+[[nodiscard]] bool may_have_wrapped(std::span<const std::uint64_t> counts) noexcept;
+
 /// The events of one interrupt: on the selected CPUs (`there`) and on all others (`elsewhere`).
 struct irq_growth {
   std::uint64_t there = 0;

@@ -21,7 +21,7 @@ reading<interrupt_table> read_interrupts(const system_root& root) {
   const auto text = root.read("/proc/interrupts");
   if (!text) return {.problem = root.path("/proc/interrupts").string() + " cannot be read"};
   auto table = parse_interrupts(*text);
-  if (!table) return {.problem = table.error().text};
+  if (!table) return {.problem = table.error().text, .is_malformed = true};
   return {.value = std::move(*table)};
 }
 

@@ -23,6 +23,7 @@ template <class T>
 struct reading {
   std::optional<T> value = {};
   std::string problem = {};
+  bool is_malformed = false;  ///< could be read, but not parsed
 };
 
 struct raw_facts {

@@ -2,37 +2,29 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <iostream>
+#include <sstream>
 
+#include "base/log_output.hpp"
+#include "base/utf8.hpp"
 #include "cli/pages.hpp"
 #include "cli/parser.hpp"
+#include "cli/version.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::cli {
 namespace {
 
-/// Handles the options that --help does not list, for completion scripts and the build. They must
-/// come last, after sub-commands only, so that the value of another option cannot be mistaken for
-/// one of them.
-bool handle_unlisted(const command_spec& root, const exit_statuses& statuses,
-                     std::span<const std::string> arguments, std::ostream& out) {
-  if (arguments.empty()) return false;
-  const auto names = arguments.first(arguments.size() - 1);
-  const auto path = find_path(root, names);
-  if (path.size() != names.size() + 1) return false;
-
-  constexpr std::array lists = {std::pair{"--long-options", word_list::long_options},
-                                std::pair{"--short-options", word_list::short_options},
-                                std::pair{"--subcommands", word_list::commands}};
-  for (const auto& [name, list] : lists) {
-    if (arguments.back() != name) continue;
-    out << words_page(path, list);
-    return true;
+/// True if the command line asks for a log in JSON. Used for a command line that is invalid, so
+/// that its values have not been stored.
+bool asks_for_json(std::span<const std::string> arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (arguments[i] == "--log=json") return true;
+    if (arguments[i] == "--log" && i + 1 < arguments.size() && arguments[i + 1] == "json")
+      return true;
   }
-  if (arguments.back() != "--help-man") return false;
-  out << manual_page(root, statuses, XENPV_VERSION);
-  return true;
+  return false;
 }
 
 }  // namespace
@@ -42,12 +34,13 @@ struct app::common_options {
   bool version = false;
   log_format format = log_format::text;
   log_level level = log_level::info;
+  bool log_is_set_up = false;
 };
 
 app::app(std::string name, std::string summary)
     : root_(std::move(name), std::move(summary)), common_(std::make_unique<common_options>()) {
   root_.flag("-h, --help", common_->help, "show this text and exit")
-      .flag("--version", common_->version, "show the version and exit")
+      .flag("--version", common_->version, "show the version, commit and libraries, and exit")
       .option("--log FORMAT", common_->format, "log as text, or as json: one object per line",
               one_of<log_format>({{"text", log_format::text}, {"json", log_format::json}}),
               {.by_default = "text"})
@@ -73,7 +66,15 @@ command& app::add_command(std::string name, std::string summary) {
 int app::run(int argc, const char* const* argv) {
   // argv[0] may be missing.
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
-  return static_cast<int>(run(arguments, std::cout, std::cerr));
+  std::ostringstream messages;
+  const auto status = run(arguments, std::cout, messages);
+  // Not std::cerr: a server whose stderr nobody reads must also exit.
+  write_message(messages.str());
+  return static_cast<int>(status);
+}
+
+void app::complete_values(std::string value_name, completion_source list) {
+  sources_.insert_or_assign(std::move(value_name), std::move(list));
 }
 
 exit_code app::run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err) {
@@ -84,45 +85,69 @@ exit_code app::run(std::span<const std::string> arguments, std::ostream& out, st
     const auto mark = std::find(arguments.begin(), arguments.end(), "--");
     const auto path = find_path(
         root_.spec(), arguments.first(static_cast<std::size_t>(mark - arguments.begin())));
-    err << fmt::format("try '{} --help'\n", path.back()->name);
+    return fmt::format("try '{} --help'", path.back()->name);
+  };
+  const auto use_log_format = [&] {
+    if (common_->log_is_set_up || !asks_for_json(arguments)) return;
+    common_->format = log_format::json;
+    set_up_log(program, log_level::error, log_format::json);
   };
   try {
     const auto status = execute(arguments, out);
     out.flush();
     if (out) return status;
-    err << fmt::format("{}: cannot write to standard output\n", program);
+    report(err, "cannot write to standard output", "");
     return failed;
   } catch (const usage_error& e) {
-    err << fmt::format("{}: {}\n", program, e.what());
-    hint();
+    use_log_format();
+    report(err, e.what(), hint());
     return usage;
   } catch (const failure& e) {
-    err << fmt::format("{}: {}\n", program, e.what());
+    use_log_format();
     const auto status = to_exit_code(e.code());
+    report(err, e.what(), status == exit_code::usage ? hint() : "");
     if (status == exit_code::not_possible) return status;
-    if (status != exit_code::usage) return failed;
-    hint();
-    return usage;
+    return status == exit_code::usage ? usage : failed;
   } catch (const std::exception& e) {
-    err << fmt::format("{}: {}\n", program, e.what());
+    use_log_format();
+    report(err, e.what(), "");
     return failed;
   }
 }
 
+void app::report(std::ostream& err, std::string_view problem, const std::string& hint) const {
+  if (common_->format == log_format::json) {
+    err << format_log_line(log_level::error, hint.empty() ? std::string(problem)
+                                                          : fmt::format("{} ({})", problem, hint));
+    return;
+  }
+  err << fmt::format("{}: {}\n", root_.spec().name, printable_lines(problem));
+  if (!hint.empty()) err << hint << '\n';
+}
+
 exit_code app::execute(std::span<const std::string> arguments, std::ostream& out) {
   const auto& root = root_.spec();
-  if (handle_unlisted(root, statuses_, arguments, out)) return exit_code::ok;
+  if (!arguments.empty() && arguments.front() == complete_option) {
+    out << completion_page(root, sources_, arguments.subspan(1));
+    return exit_code::ok;
+  }
+  // Alone, so that the value of another option cannot be mistaken for it.
+  if (arguments.size() == 1 && arguments.front() == "--help-man") {
+    out << manual_page(root, statuses_, XENPV_VERSION);
+    return exit_code::ok;
+  }
   const auto line = parse_line(root, arguments);
   if (line.has("--help")) {
     out << help_page(line.path);
     return exit_code::ok;
   }
   if (line.has("--version")) {
-    out << fmt::format("{} {}\n", root.name, XENPV_VERSION);
+    out << version_page(root.name);
     return exit_code::ok;
   }
   store_values(line);
   set_up_log(root.name, common_->level, common_->format);
+  common_->log_is_set_up = true;
   return line.selected().action(out);
 }
 

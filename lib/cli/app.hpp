@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/completion.hpp"
 
 namespace xenpv::cli {
 
@@ -26,8 +27,7 @@ struct exit_statuses {
 
 /// Every app accepts -h/--help, --version, --log and --log-level, before or after its sub-command.
 /// Also accepted, but not listed in --help and only without other options: --help-man (manual page
-/// in roff), and --long-options, --short-options and --subcommands (one per line, of the named
-/// sub-command if any) for shell completion.
+/// in roff) and, as the first argument, --complete (completion.hpp).
 class app {
  public:
   app(std::string name, std::string summary);
@@ -44,9 +44,14 @@ class app {
   /// Shorthand for root().add_command().
   command& add_command(std::string name, std::string summary);
 
+  /// Sets the source of the values that completion offers for all options and arguments called
+  /// `value_name` in their definitions, such as "DISK". `list` must outlive the app.
+  void complete_values(std::string value_name, completion_source list);
+
   /// Parses, sets up the log, runs the selected command and returns its status. Never throws: a
   /// failure becomes "<program>: <message>" on stderr and the status from to_exit_code(); for a
-  /// usage error, a hint to try --help follows. A failed write to stdout also counts as a failure.
+  /// usage error, a hint to try --help follows. With --log json, it is one line of the log instead,
+  /// even if the command line is invalid. A failed write to stdout also counts as a failure.
   [[nodiscard]] int run(int argc, const char* const* argv);
   /// For tests: `arguments` excludes the program name.
   [[nodiscard]] exit_code run(std::span<const std::string> arguments, std::ostream& out,
@@ -54,9 +59,12 @@ class app {
 
  private:
   exit_code execute(std::span<const std::string> arguments, std::ostream& out);
+  /// Writes the reason of a failure to `err`, in the log's format. `hint` may be empty.
+  void report(std::ostream& err, std::string_view problem, const std::string& hint) const;
 
   command root_;
   exit_statuses statuses_;
+  completion_sources sources_;
   struct common_options;
   std::unique_ptr<common_options> common_;
 };

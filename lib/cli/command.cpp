@@ -61,12 +61,13 @@ command& command::flag(std::string_view names, bool& target, std::string_view he
 
 command& command::add_option(std::string_view names, std::string_view help,
                              std::function<void(std::string_view)> accept, bool repeated,
-                             const option_traits& traits) {
+                             std::vector<std::string> words, const option_traits& traits) {
   auto option = parse_names(names);
   if (option.is_flag()) throw std::logic_error(fmt::format("option '{}' has no VALUE", names));
   option.help = help;
   option.accept = std::move(accept);
   option.repeated = repeated;
+  option.words = std::move(words);
   option.required = traits.required;
   option.by_default = traits.by_default;
   if (!option.by_default.empty()) option.accept(option.by_default);
@@ -75,7 +76,8 @@ command& command::add_option(std::string_view names, std::string_view help,
 }
 
 command& command::add_argument(std::string_view name, std::string_view help,
-                               std::function<void(std::string_view)> accept, bool repeated) {
+                               std::function<void(std::string_view)> accept, bool repeated,
+                               std::vector<std::string> words) {
   if (!spec_->arguments.empty() && spec_->arguments.back().repeated)
     throw std::logic_error(fmt::format("argument '{}' follows one that takes all", name));
   argument_spec argument;
@@ -84,6 +86,7 @@ command& command::add_argument(std::string_view name, std::string_view help,
   argument.required = !name.starts_with('[');
   argument.repeated = repeated;
   argument.accept = std::move(accept);
+  argument.words = std::move(words);
   spec_->arguments.push_back(std::move(argument));
   return *this;
 }

@@ -54,18 +54,20 @@ class command {
   template <class T, class Parse>
   command& option(std::string_view names, T& target, std::string_view help, Parse parse,
                   const option_traits& traits = {}) {
+    auto words = words_of(parse);
     return add_option(names, help,
                       store_in(target, std::string(long_name(names)), std::move(parse)),
-                      takes_many<T>, traits);
+                      takes_many<T>, std::move(words), traits);
   }
 
   /// `name` is "DOMAIN" (required) or "[DOMAIN]" (optional). A std::vector target takes all
   /// remaining arguments, so it must come last.
   template <class T, class Parse>
   command& argument(std::string_view name, T& target, std::string_view help, Parse parse) {
+    auto words = words_of(parse);
     return add_argument(name, help,
                         store_in(target, std::string(bare_name(name)), std::move(parse)),
-                        takes_many<T>);
+                        takes_many<T>, std::move(words));
   }
 
   /// Stores all arguments after "--" in `target`, unchanged: the command line of another program.
@@ -89,9 +91,10 @@ class command {
   static std::string_view bare_name(std::string_view name);
   command& add_option(std::string_view names, std::string_view help,
                       std::function<void(std::string_view)> accept, bool repeated,
-                      const option_traits& traits);
+                      std::vector<std::string> words, const option_traits& traits);
   command& add_argument(std::string_view name, std::string_view help,
-                        std::function<void(std::string_view)> accept, bool repeated);
+                        std::function<void(std::string_view)> accept, bool repeated,
+                        std::vector<std::string> words);
 
   std::unique_ptr<command_spec> spec_;
 };

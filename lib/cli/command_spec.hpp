@@ -21,6 +21,7 @@ struct option_spec {
   std::string by_default;
   bool required = false;
   bool repeated = false;
+  std::vector<std::string> words;  ///< all valid values, if the parser knows them
   std::function<void(std::string_view)> accept;
 
   [[nodiscard]] bool is_flag() const noexcept { return value_name.empty(); }
@@ -31,6 +32,7 @@ struct argument_spec {
   std::string help;
   bool required = false;
   bool repeated = false;
+  std::vector<std::string> words;  ///< all valid values, if the parser knows them
   std::function<void(std::string_view)> accept;
 };
 

@@ -2,6 +2,8 @@
 
 #include <ostream>
 
+#include "base/utf8.hpp"
+
 namespace xenpv::cli {
 
 json json_document(std::string_view schema, int schema_version) {
@@ -12,7 +14,7 @@ json json_document(std::string_view schema, int schema_version) {
 }
 
 void print_json(std::ostream& out, const json& document) {
-  out << document.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
+  out << printable_json(document.dump(2, ' ', false, json::error_handler_t::replace)) << '\n';
 }
 
 }  // namespace xenpv::cli

@@ -17,7 +17,7 @@ using json = nlohmann::ordered_json;
 [[nodiscard]] json json_document(std::string_view schema, int schema_version);
 
 /// Indented, with a newline at the end. Invalid UTF-8 becomes U+FFFD, so the output is always
-/// valid.
+/// valid. Characters that are not visible are escaped, so it is safe for a terminal.
 void print_json(std::ostream& out, const json& document);
 
 /// null for an unset value.

@@ -1,4 +1,5 @@
-// Text generated from the definitions: --help, the manual page, and word lists for completion.
+// Text generated from the definitions: --help and the manual page. completion.hpp generates the
+// text for shells, version.hpp the one for --version.
 #pragma once
 
 #include <span>
@@ -16,9 +17,5 @@ namespace xenpv::cli {
 /// a date, so that builds are reproducible.
 [[nodiscard]] std::string manual_page(const command_spec& root, const exit_statuses& statuses,
                                       std::string_view version);
-
-enum class word_list { long_options, short_options, commands };
-/// Returns the words that may follow the last command in `path`, one per line.
-[[nodiscard]] std::string words_page(std::span<const command_spec* const> path, word_list list);
 
 }  // namespace xenpv::cli

@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "base/closest_word.hpp"
+
 namespace xenpv::cli {
 namespace {
 
@@ -83,17 +85,40 @@ std::string names_of(const std::vector<std::unique_ptr<command>>& commands) {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
+/// Returns "; did you mean 'serve'?" or an empty text.
+std::string suggest_command(const command_spec& spec, std::string_view word) {
+  std::vector<std::string_view> words;
+  for (const auto& child : spec.commands)
+    words.emplace_back(child->spec().word);
+  return did_you_mean(word, words);
+}
+
+/// Compares without the hyphens, which all options have. A wrong letter of a short option says
+/// nothing about the right one.
+std::string suggest_option(const parsed_line& line, std::string_view word) {
+  if (word.size() < 3) return {};
+  word.remove_prefix(word.find_first_not_of('-') == 1 ? 1 : 2);
+  std::vector<std::string_view> names;
+  for (const auto* spec : line.path) {
+    for (const auto& option : spec->options)
+      names.push_back(std::string_view(option.long_name).substr(2));
+  }
+  const auto closest = closest_word(word, names);
+  return closest ? fmt::format("; did you mean '--{}'?", *closest) : std::string();
+}
+
 void check_unexpected(const parsed_line& line) {
   const auto& spec = line.selected();
   if (!line.unknown_options.empty()) {
-    const auto& word = line.unknown_options.front();
-    throw usage_error(fmt::format("unknown option '{}'", word.substr(0, word.find('='))));
+    const auto& given = line.unknown_options.front();
+    const auto word = given.substr(0, given.find('='));
+    throw usage_error(fmt::format("unknown option '{}'{}", word, suggest_option(line, word)));
   }
   if (line.unexpected.empty()) return;
   const auto& word = line.unexpected.front();
   if (!spec.commands.empty())
-    throw usage_error(
-        fmt::format("unknown command '{}' (known: {})", word, names_of(spec.commands)));
+    throw usage_error(fmt::format("unknown command '{}' (known: {}{})", word,
+                                  names_of(spec.commands), suggest_command(spec, word)));
   throw usage_error(fmt::format("unexpected argument '{}'{}", word,
                                 spec.rest ? " (put the command to run after '--')" : ""));
 }

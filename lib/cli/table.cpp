@@ -6,7 +6,6 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "base/utf8.hpp"
 #include "cli/text.hpp"
 
 namespace xenpv::cli {
@@ -47,24 +46,6 @@ void table::print(std::ostream& out) const {
   print_line([&](std::size_t i) -> const std::string& { return columns_[i].title; });
   for (const auto& row : rows_)
     print_line([&](std::size_t i) -> const std::string& { return row[i]; });
-}
-
-std::string printable(std::string_view text) {
-  std::string safe;
-  while (!text.empty()) {
-    const auto byte = static_cast<unsigned char>(text[0]);
-    const auto length = utf8_length(text);
-    // U+0080..U+009F are control characters too: some terminals interpret them.
-    const bool c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
-    if (length == 0 || byte < 0x20 || byte == 0x7F || c1) {
-      safe += fmt::format("\\x{:02x}", byte);
-      text.remove_prefix(1);
-    } else {
-      safe += text.substr(0, length);
-      text.remove_prefix(length);
-    }
-  }
-  return safe;
 }
 
 }  // namespace xenpv::cli

@@ -11,7 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/utf8.hpp"
+
 namespace xenpv::cli {
+
+using xenpv::printable;
 
 enum class align { left, right };
 
@@ -61,8 +65,5 @@ template <class... Values>
   (add_cells(out, values), ...);
   return out;
 }
-
-/// Makes `text` safe for a terminal: control characters and invalid UTF-8 become \xNN.
-[[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace xenpv::cli

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/closest_word.hpp"
 #include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -48,20 +49,50 @@ template <class Number>
   };
 }
 
+/// A parser that maps a fixed list of words to values. Shell completion offers the words.
+template <class T>
+class word_parser {
+ public:
+  explicit word_parser(std::vector<std::pair<std::string, T>> choices)
+      : choices_(std::move(choices)) {}
+
+  [[nodiscard]] result<T> operator()(std::string_view text, std::string_view name) const {
+    std::string names;
+    std::vector<std::string_view> words;
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      if (choices_[i].first == text) return choices_[i].second;
+      if (i > 0) names += i + 1 == choices_.size() ? " or " : ", ";
+      names += choices_[i].first;
+      words.emplace_back(choices_[i].first);
+    }
+    return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
+                      fmt::format("expected {}{}", names, did_you_mean(text, words)));
+  }
+  [[nodiscard]] std::vector<std::string> words() const {
+    std::vector<std::string> out;
+    for (const auto& [word, value] : choices_)
+      out.push_back(word);
+    return out;
+  }
+
+ private:
+  std::vector<std::pair<std::string, T>> choices_;
+};
+
 /// Returns a parser that maps a fixed list of words to values, such as {{"text", log_format::text},
 /// {"json", log_format::json}}.
 template <class T>
-[[nodiscard]] auto one_of(std::vector<std::pair<std::string, T>> choices) {
-  return [choices = std::move(choices)](std::string_view text, std::string_view name) -> result<T> {
-    std::string names;
-    for (std::size_t i = 0; i < choices.size(); ++i) {
-      if (choices[i].first == text) return choices[i].second;
-      if (i > 0) names += i + 1 == choices.size() ? " or " : ", ";
-      names += choices[i].first;
-    }
-    return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
-                      fmt::format("expected {}", names));
-  };
+[[nodiscard]] word_parser<T> one_of(std::vector<std::pair<std::string, T>> choices) {
+  return word_parser<T>(std::move(choices));
+}
+
+/// Returns the words that `parse` accepts, if it knows them; otherwise nothing.
+template <class Parse>
+[[nodiscard]] std::vector<std::string> words_of(const Parse& parse) {
+  if constexpr (requires { parse.words(); })
+    return parse.words();
+  else
+    return {};
 }
 
 template <class T>

@@ -46,7 +46,8 @@ channels::store_nodes filter_store_nodes(const channels::store_nodes& nodes) {
     const auto leaf = path.substr(path.rfind('/') + 1);
     if (leaf == "port" || leaf == "backend" || leaf == "backend-id" || leaf == "state" ||
         leaf.ends_with("ring-page-order") || leaf.starts_with("event-channel") ||
-        leaf.starts_with("feature-") || leaf.starts_with("multi-queue-"))
+        leaf.starts_with("feature-") || leaf.starts_with("multi-queue-") ||
+        (leaf == "error" && path.starts_with("error/")) || leaf == "protocol")
       out.emplace(path, value);
   }
   return out;
@@ -96,6 +97,7 @@ void add_answers(collector& out, const channels::fact_source& source,
   if (snapshot.from.store.value) {
     auto nodes = *snapshot.from.store.value;
     nodes.merge(read_disk_backends(source, nodes));
+    nodes.merge(read_device_nodes(source, nodes, snapshot.devices));
     out.add(channels::captured_store, channels::format_store_listing(filter_store_nodes(nodes)));
   }
   out.add(channels::captured_holders, channels::format_port_holders(snapshot.from.holders));
@@ -103,6 +105,8 @@ void add_answers(collector& out, const channels::fact_source& source,
     out.add(channels::captured_log, format_kernel_log(without_foreign_lines(snapshot.log)));
   out.add(channels::captured_grants, format_grant_use(snapshot.grants));
   out.add(channels::captured_trials, format_notes(snapshot));
+  if (snapshot.later_times)
+    out.add(channels::captured_times, format_cpu_sample(*snapshot.later_times));
 }
 
 void take_devices(collector& out) {
@@ -112,12 +116,21 @@ void take_devices(collector& out) {
               "xenbus/spurious_events", "xenbus/jiffies_eoi_delayed", "xenbus/spurious_threshold"});
 }
 
+/// Records the interfaces of PV network devices, which are directories in the guest, and the masks
+/// that steer received packets to CPUs.
+void take_networks(collector& out, const guest_snapshot& snapshot) {
+  for (const auto& network : snapshot.networks) {
+    out.add(fmt::format("/sys/bus/xen/devices/{}/net/{}", network.device, network.name), "\n");
+    out.take_from_each(fmt::format("/sys/class/net/{}/queues", network.name), {"rps_cpus"});
+  }
+}
+
 void take_machine(collector& out) {
   for (const auto* path :
        {"/sys/hypervisor/type", "/sys/hypervisor/guest_type", "/sys/hypervisor/version/major",
         "/sys/hypervisor/version/minor", "/sys/hypervisor/version/extra", "/proc/xen/capabilities",
-        "/proc/xen/xsd_port", "/proc/stat", "/proc/version", "/proc/timer_list",
-        "/proc/irq/default_smp_affinity", "/sys/devices/system/cpu/online",
+        "/proc/xen/xsd_port", "/proc/version", "/proc/timer_list", "/proc/irq/default_smp_affinity",
+        "/sys/devices/system/cpu/online",
         "/sys/devices/system/clocksource/clocksource0/current_clocksource",
         "/sys/devices/system/clocksource/clocksource0/available_clocksource",
         "/sys/devices/system/cpu/hotplug/states", "/sys/module/xen_gntalloc/parameters/limit",
@@ -131,7 +144,11 @@ void take_machine(collector& out) {
 
 std::vector<captured_file> collect_capture(const channels::fact_source& source) {
   collector out(source.root);
-  // Read /proc/interrupts first: its counts are compared with each other, and reading the other
+  // The second sample of the CPUs' times, at the end, is relative to this one.
+  const auto start = std::chrono::steady_clock::now();
+  out.take("/proc/stat");
+  out.take("/proc/uptime");
+  // Read /proc/interrupts early: its counts are compared with each other, and reading the other
   // files takes time.
   out.take("/proc/interrupts");
   out.take_from_each("/proc/irq", {"smp_affinity_list", "effective_affinity_list", "spurious"});
@@ -141,7 +158,10 @@ std::vector<captured_file> collect_capture(const channels::fact_source& source) 
   take_disks(out, source.root);
   if (const auto line = source.root.read("/proc/cmdline"))
     out.add("/proc/cmdline", filter_boot_options(*line));
-  add_answers(out, source, take_snapshot(source));
+  auto snapshot = take_snapshot(source);
+  extend_cpu_sample(snapshot, source, start);
+  take_networks(out, snapshot);
+  add_answers(out, source, snapshot);
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   out.add(channels::captured_about, fmt::format("time {:%FT%TZ}\n", fmt::gmtime(now)));
   return out.finish();

@@ -33,6 +33,18 @@ struct check_result {
   friend bool operator==(const check_result&, const check_result&) = default;
 };
 
+/// The results that a report shows as one entry: a single one, or those that are unknown for the
+/// same reason. Not empty. Refers to the results, which must outlive it.
+using result_group = std::vector<const check_result*>;
+
+/// Groups the results from worst to best verdict; groups with equal verdicts keep the order of
+/// their first results. Without `fold`, each result is a group of its own.
+[[nodiscard]] std::vector<result_group> group_results(const std::vector<check_result>& results,
+                                                      bool fold);
+
+/// Returns the remedy of the group; empty if it merely repeats a quote.
+[[nodiscard]] std::string_view remedy_of(const result_group& group);
+
 /// Returns health::pass for an empty list.
 [[nodiscard]] health worst_of(const std::vector<check_result>& results) noexcept;
 

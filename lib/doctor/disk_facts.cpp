@@ -86,6 +86,9 @@ std::vector<disk_facts> make_disk_facts(const system_root& root,
     disk.path = fmt::format("{}{}", disks, number);
     disk.kernel_drives = root.exists(fmt::format("/sys/bus/xen/devices/vbd-{}/driver", number));
     disk.front = below(nodes, disk.path);
+    if (const auto error = nodes.find(fmt::format("error/{}/error", disk.path));
+        error != nodes.end())
+      disk.error = error->second;
     if (const auto backend = disk.front.find("backend"); backend != disk.front.end()) {
       disk.backend = backend->second;
       disk.back = below(nodes, disk.backend);

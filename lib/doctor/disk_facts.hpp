@@ -24,6 +24,7 @@ struct disk_facts {
   /// read.
   channels::store_nodes front = {};
   channels::store_nodes back = {};
+  std::string error = {};  ///< node error/device/vbd/N/error: the driver's last error
   // Read from the kernel's block device; unset unless the kernel driver uses the disk.
   std::optional<std::uint64_t> max_segments = {};  ///< per request, 4 KiB each
   std::optional<std::uint64_t> hardware_queues = {};

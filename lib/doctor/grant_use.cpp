@@ -84,12 +84,14 @@ void add_mappings(grant_holder& holder, std::string_view text) {
   }
 }
 
-grant_use read_grant_use(const system_root& root) {
+grant_use read_grant_use(const system_root& root, bool is_capture) {
   grant_use out;
   out.gntalloc_limit = channels::read_number(root, "/sys/module/xen_gntalloc/parameters/limit");
   out.gntdev_limit = channels::read_number(root, "/sys/module/xen_gntdev/parameters/limit");
   if (const auto captured = root.read(channels::captured_grants)) {
     parse_grant_use(*captured, out);
+  } else if (is_capture) {
+    out.was_examined = false;
   } else {
     read_holders(root, out);
     if (root.is_real()) out.trial = try_to_share();

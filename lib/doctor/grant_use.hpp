@@ -36,6 +36,8 @@ struct grant_use {
   std::optional<std::uint64_t> gntdev_limit = {};  ///< limit per mapping (old kernels: per process)
   std::vector<grant_holder> holders = {};
   bool sees_all_processes = false;
+  /// False for a capture that was not made by xenpv-evtchn: absent files prove nothing.
+  bool was_examined = true;
   std::optional<share_trial> trial = {};  ///< unset if the device is absent or not accessible
 
   [[nodiscard]] std::uint64_t shared() const noexcept;
@@ -46,7 +48,7 @@ struct grant_use {
 void add_mappings(grant_holder& holder, std::string_view text);
 
 /// For a capture, reads the recorded results. Runs the probe only if `root` is "/".
-[[nodiscard]] grant_use read_grant_use(const system_root& root);
+[[nodiscard]] grant_use read_grant_use(const system_root& root, bool is_capture);
 
 /// Formats the facts for a capture, except the limits. The capture contains the limits as files.
 [[nodiscard]] std::string format_grant_use(const grant_use& use);

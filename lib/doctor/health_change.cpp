@@ -19,6 +19,8 @@ void compare_guest(const guest_summary& before, const guest_summary& after, comp
     if (old_text != new_text)
       out.changes.push_back({change_sense::different, std::string(name), old_text, new_text});
   };
+  if (!before.name.empty() && !after.name.empty())
+    compare_text("guest name", before.name, after.name);
   compare_text("guest type", before.type, after.type);
   compare_text("Xen", before.xen_version, after.xen_version);
   compare_text("kernel", before.kernel, after.kernel);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <set>
 
@@ -18,8 +19,10 @@ namespace {
 using channels::sum_of;
 
 constexpr std::size_t colours = 8;
-/// With more CPUs, only those with the highest maximum lateness have a histogram.
-constexpr std::size_t most_histograms = 8;
+/// A longer table is collapsed.
+constexpr std::size_t most_open_rows = 16;
+/// A larger heat map has small cells without text.
+constexpr std::size_t most_columns_with_labels = 16;
 
 std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
   if (!nanoseconds) return "&ndash;";
@@ -51,7 +54,7 @@ std::string bar(const std::vector<event_counts::kind_counts>& kinds, std::size_t
     if (count == 0) continue;
     out += fmt::format("<i class=\"k{}\" style=\"width:{:.2f}%\" title=\"{}: {}\"></i>", i,
                        100.0 * static_cast<double>(count) / static_cast<double>(most),
-                       probe::escaped(kinds[i].kind), count);
+                       probe::escaped(kinds[i].kind), probe::grouped_digits(count));
   }
   return out + "</div>";
 }
@@ -69,31 +72,33 @@ std::string curve_legend(const std::vector<probe::named_figures>& all) {
   for (std::size_t i = 0; i < all.size() && i < colours; ++i)
     out += fmt::format("<li><i class=\"k{}\"></i>{}</li>", i, probe::escaped(all[i].name));
   if (all.size() > colours)
-    out += fmt::format("<li>colours repeat from {}</li>", probe::escaped(all[colours].name));
+    out += fmt::format("<li><i class=\"rest\"></i>{} others</li>", all.size() - colours);
   return out + "</ul>";
 }
 
-/// Renders the latency distributions of all CPUs in one chart, then one histogram per CPU.
+/// Renders the latency distributions of all CPUs in one chart, then one histogram per CPU. With
+/// many CPUs, only the latest ones have colours and histograms.
 std::string charts(std::vector<probe::named_figures> all) {
   const auto scale = probe::scale_of(all);
   std::string note;
+  if (all.size() > colours) {
+    std::ranges::stable_sort(all, std::ranges::greater(),
+                             [](const auto& entry) { return entry.figures->summary.max; });
+    note = fmt::format(
+        "<p class=\"soft\">Colours and histograms: the {} CPUs with the highest maximum "
+        "lateness.</p>",
+        colours);
+  }
   std::string out =
       fmt::format("<figure><figcaption>share of timers by lateness</figcaption>{}{}</figure>",
                   probe::distribution_svg(all), curve_legend(all));
-  if (all.size() > most_histograms) {
-    std::ranges::stable_sort(all, std::ranges::greater(),
-                             [](const auto& entry) { return entry.figures->summary.max; });
-    all.resize(most_histograms);
-    note = fmt::format(
-        "<p class=\"soft\">Histograms of the {} CPUs with the highest maximum lateness.</p>",
-        most_histograms);
-  }
+  all.resize(std::min(all.size(), colours));
   for (const auto& entry : all) {
     const auto& s = entry.figures->summary;
     out += fmt::format(
         "<figure><figcaption>{}: {} samples, p50 {}, p99 {}, max {}</figcaption>{}</figure>",
-        probe::escaped(entry.name), s.samples, time_text(s.p50), time_text(s.p99), time_text(s.max),
-        probe::histogram_svg(entry, scale.low, scale.high));
+        probe::escaped(entry.name), probe::grouped_digits(s.samples), time_text(s.p50),
+        time_text(s.p99), time_text(s.max), probe::histogram_svg(entry, scale.low, scale.high));
   }
   return note + "<div class=\"charts\">" + out + "</div>";
 }
@@ -110,24 +115,29 @@ std::string timer_table(const measurement& measured) {
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</"
         "td>"
         "<td>{}</td><td class=\"left\" title=\"{}\">{}</td></tr>",
-        timer.cpu, s.samples, time_text(s.min), time_text(s.p50), time_text(s.p90),
-        time_text(s.p99), time_text(s.p99_9), time_text(s.max), timer.lost,
-        probe::escaped(timer.reason), probe::escaped(timer.verdict));
+        timer.cpu, probe::grouped_digits(s.samples), time_text(s.min), time_text(s.p50),
+        time_text(s.p90), time_text(s.p99), time_text(s.p99_9), time_text(s.max),
+        probe::grouped_digits(timer.lost), probe::escaped(timer.reason),
+        probe::escaped(timer.verdict));
   }
-  return out + "</table></div>\n";
+  out += "</table></div>\n";
+  if (measured.timers.size() <= most_open_rows) return out;
+  return fmt::format("<details><summary>the figures of {} CPUs</summary>{}</details>\n",
+                     measured.timers.size(), out);
 }
 
 probe::heat_cell cell_of(const measured_ipi& pair) {
   probe::heat_cell out;
   const auto median = pair.round_trips.summary.p50;
   out.doubtful = pair.verdict != "verified";
-  out.label = median ? time_text(median) : pair.verdict;
-  out.tip =
-      fmt::format("CPU {} to CPU {}: {} samples, p99 {}, {}", pair.from, pair.to,
-                  pair.round_trips.summary.samples,
-                  pair.round_trips.summary.p99 ? time_text(pair.round_trips.summary.p99) : "-",
-                  pair.reason.empty() ? pair.verdict : pair.reason);
-  if (median && pair.from != pair.to) out.value = static_cast<double>(*median);
+  out.is_baseline = pair.from == pair.to;
+  out.label = median ? time_text(median) : probe::escaped(pair.verdict);
+  const auto p99 = pair.round_trips.summary.p99;
+  out.tip = fmt::format("CPU {} to CPU {}: median {}, {} samples, p99 {}, {}", pair.from, pair.to,
+                        median ? format_nanoseconds(*median) : "-",
+                        pair.round_trips.summary.samples, p99 ? format_nanoseconds(*p99) : "-",
+                        pair.reason.empty() ? pair.verdict : pair.reason);
+  if (median) out.value = static_cast<double>(*median);
   return out;
 }
 
@@ -137,15 +147,43 @@ const measured_ipi* find_pair(const measurement& measured, unsigned from, unsign
   return nullptr;
 }
 
-std::string heat_td(const measured_ipi* pair, const probe::heat_scale& scale) {
+/// Cells without a colour of the scale get theirs from the style sheet.
+std::string heat_td(const measured_ipi* pair, const probe::heat_scale& scale, bool has_label) {
   if (pair == nullptr) return "<td></td>";
   const auto cell = cell_of(*pair);
-  const auto [fill, ink] = scale.paint_of(cell);
-  const bool is_self = pair->from == pair->to;
-  return fmt::format(
-      "<td class=\"{}{}\" style=\"background-color:{};color:{}\" title=\"{}\">{}</td>",
-      cell.doubtful ? "doubt " : "", is_self ? "self" : "", fill, ink, probe::escaped(cell.tip),
-      cell.label.find('&') == std::string::npos ? probe::escaped(cell.label) : cell.label);
+  std::string_view kind = cell.is_baseline ? "self" : "none";
+  std::string paint;
+  if (scale.position_of(cell)) {
+    kind = "";
+    const auto [fill, ink] = scale.paint_of(cell);
+    paint = fmt::format(" style=\"background-color:{};color:{}\"", fill, ink);
+  }
+  return fmt::format("<td class=\"{}{}\"{} title=\"{}\">{}</td>", kind,
+                     !cell.doubtful ? ""
+                     : kind.empty() ? "doubt"
+                                    : " doubt",
+                     paint, probe::escaped(cell.tip), has_label ? cell.label : "");
+}
+
+/// The colours of the scale with their values, and the other cells.
+std::string heat_legend(const probe::heat_scale& scale) {
+  std::string out;
+  if (scale.has_values()) {
+    std::string stops;
+    std::string values;
+    for (const auto position : {0.0, 0.25, 0.5, 0.75, 1.0}) {
+      stops += fmt::format(",{}", to_string(probe::heat_scale::colour_at(position)));
+      values += fmt::format(
+          "<span>{}</span>",
+          format_nanoseconds(static_cast<std::uint64_t>(std::llround(scale.value_at(position)))));
+    }
+    out = fmt::format(
+        "<div class=\"scale\"><i style=\"background-image:linear-gradient(90deg{})\"></i>{}</div>",
+        stops, values);
+  }
+  return out +
+         "<ul class=\"legend\"><li><i class=\"self\"></i>the same call without an IPI</li>"
+         "<li><i class=\"none doubt\"></i>not verified by /proc/interrupts</li></ul>";
 }
 
 std::string heat_table(const measurement& measured) {
@@ -156,17 +194,20 @@ std::string heat_table(const measurement& measured) {
     cells.push_back(cell_of(pair));
   }
   const probe::heat_scale scale(cells);
-  std::string out = "<table class=\"heat\"><tr><th class=\"left\">from \\ to</th>";
+  const bool has_labels = cpus.size() <= most_columns_with_labels;
+  auto out = fmt::format(
+      "<div class=\"wide\"><table class=\"heat{}\"><tr><th class=\"left\">from \\ to</th>",
+      has_labels ? "" : " many");
   for (const auto to : cpus)
-    out += fmt::format("<th>CPU {}</th>", to);
+    out += fmt::format("<th>{}{}</th>", has_labels ? "CPU " : "", to);
   out += "</tr>";
   for (const auto from : cpus) {
     out += fmt::format("<tr><th class=\"left\">CPU {}</th>", from);
     for (const auto to : cpus)
-      out += heat_td(find_pair(measured, from, to), scale);
+      out += heat_td(find_pair(measured, from, to), scale, has_labels);
     out += "</tr>";
   }
-  return out + "</table>";
+  return out + "</table></div>" + heat_legend(scale);
 }
 
 }  // namespace
@@ -183,11 +224,11 @@ std::string balance_section(const event_counts& events) {
       "kind</figcaption><div class=\"load\">";
   for (std::size_t cpu = 0; cpu < sums.size(); ++cpu)
     out += fmt::format("<span>CPU {}</span>{}<span>{}</span>", events.cpus[cpu],
-                       bar(kinds, cpu, most), sums[cpu]);
+                       bar(kinds, cpu, most), probe::grouped_digits(sums[cpu]));
   out += "</div><ul class=\"legend\">";
   for (std::size_t i = 0; i < kinds.size(); ++i)
     out += fmt::format("<li><i class=\"k{}\"></i>{} {}</li>", i, probe::escaped(kinds[i].kind),
-                       sum_of(kinds[i].counts));
+                       probe::grouped_digits(sum_of(kinds[i].counts)));
   return out + "</ul></figure></section>\n";
 }
 
@@ -205,9 +246,7 @@ std::string ipi_section(const measurement& measured) {
   if (measured.ipis.empty()) return {};
   return fmt::format(
       "<section><h2>IPIs</h2><p class=\"soft\">Median round-trip times of an IPI from one running "
-      "CPU to another and its reply (membarrier). The diagonal shows the same call without an IPI. "
-      "Hatched: not verified by /proc/interrupts.{}</p><div class=\"card "
-      "wide\">{}</div></section>\n",
+      "CPU to another and its reply (membarrier).{}</p><div class=\"card\">{}</div></section>\n",
       measured.no_ipis.empty() ? "" : " Omitted: " + probe::escaped(measured.no_ipis),
       heat_table(measured));
 }

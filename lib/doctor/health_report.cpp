@@ -7,6 +7,7 @@
 
 #include "base/parse.hpp"
 #include "doctor/checks.hpp"
+#include "doctor/event_abi.hpp"
 
 namespace xenpv::doctor {
 namespace {
@@ -25,7 +26,7 @@ guest_summary summarize(const guest_snapshot& snapshot) {
   out.xen_version = snapshot.from.guest.xen_version.value_or("");
   out.kernel = snapshot.kernel;
   if (snapshot.on_xen()) out.upcall = to_string(snapshot.channels.delivery);
-  if (snapshot.channels.abi) out.event_abi = to_string(*snapshot.channels.abi);
+  if (const auto abi = find_event_abi(snapshot).abi) out.event_abi = to_string(*abi);
   out.clocksource = snapshot.clock.clocksource.value_or("");
   out.clockevent = clockevents_of(snapshot);
   return out;

@@ -18,6 +18,7 @@ namespace xenpv::doctor {
 
 /// Properties of the guest, read from its files. An empty string means unknown.
 struct guest_summary {
+  std::string name = {};  ///< the host name, or a label that the user chose
   std::string type = {};  ///< "PV", "PVH", "HVM", "none"
   bool control_domain = false;
   std::string xen_version = {};

@@ -35,7 +35,8 @@ constexpr auto fields_of(const check_result*) {
 }
 constexpr auto fields_of(const guest_summary*) {
   using record = guest_summary;
-  return std::tuple(field("type", &record::type), field("control_domain", &record::control_domain),
+  return std::tuple(field("name", &record::name), field("type", &record::type),
+                    field("control_domain", &record::control_domain),
                     field("xen_version", &record::xen_version), field("kernel", &record::kernel),
                     field("upcall", &record::upcall), field("event_abi", &record::event_abi),
                     field("clocksource", &record::clocksource),
@@ -53,7 +54,7 @@ constexpr auto fields_of(const latency_summary*) {
   return std::tuple(field("samples", &record::samples), field("min", &record::min),
                     field("mean", &record::mean), field("p50", &record::p50),
                     field("p90", &record::p90), field("p99", &record::p99),
-                    field("p99_9", &record::p99_9), field("max", &record::max));
+                    field("p99.9", &record::p99_9), field("max", &record::max));
 }
 constexpr auto fields_of(const probe::latency_round*) {
   using record = probe::latency_round;
@@ -206,6 +207,12 @@ class json_node {
   template <class T>
   void read(std::vector<T>& out) const {
     read_each(out, [](const json_node& element, T& entry) { element.read(entry); });
+  }
+  void read(guest_summary& out) const {
+    visit_fields(out, [&](const std::string& key, auto& member) {
+      // Reports of earlier versions have no name.
+      if (key != "name" || (value_.is_object() && value_.contains(key))) at(key).read(member);
+    });
   }
   template <class Record>
   void read(Record& out) const {

@@ -34,10 +34,22 @@ void add_kernel_record(kernel_log& log, std::string_view record);
 
 /// Formats the log for a capture: "complete" or "partial", then the lines.
 [[nodiscard]] std::string format_kernel_log(const kernel_log& log);
+/// Also accepts lines with the prefixes of dmesg(1), syslog and journalctl(1).
 [[nodiscard]] kernel_log parse_kernel_log(std::string_view text);
 
-/// Keeps only the lines that check results quote: those about Xen, clocks and PV disks, without the
-/// kernel command line.
+/// An error that a device's driver reported: xenbus_dev_error() in
+/// drivers/xen/xenbus/xenbus_client.c.
+struct device_error {
+  std::string device = {};  ///< "vif-0"
+  int error = 0;            ///< errno
+  std::string text = {};    ///< "allocating event channel"
+};
+/// Parses "vif vif-0: 1 allocating event channel", with any driver's name first. Returns nullopt
+/// for any other line.
+[[nodiscard]] std::optional<device_error> parse_device_error(std::string_view line);
+
+/// Keeps only the lines that check results quote: those about Xen, clocks, PV devices and stalled
+/// tasks with their call traces, without the kernel command line.
 [[nodiscard]] kernel_log without_foreign_lines(const kernel_log& log);
 
 }  // namespace xenpv::doctor

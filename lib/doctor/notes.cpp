@@ -17,6 +17,9 @@ namespace {
 
 using number = std::uint64_t;
 
+/// The only note with a text, which may be empty: bare metal.
+constexpr std::string_view hypervisor_note = "hypervisor";
+
 /// Writes one CPUID value per line.
 void format_cpuid(const xen::cpuid_facts& cpuid, std::string& out) {
   out += fmt::format("cpuid.version {}\n", cpuid.version);
@@ -56,6 +59,12 @@ void take_note(std::string_view name, number value, guest_snapshot& out) {
     out.cost->system_call = time;
   } else if (name == "clock.vdso") {
     out.clock_in_vdso = value != 0;
+  } else if (name == "kernel.is_64_bit") {
+    out.identity.is_64_bit = value != 0;
+  } else if (name == "irqbalance.runs") {
+    out.irqbalance_runs = value != 0;
+  } else if (name == "simulated") {
+    out.is_simulated = value != 0;
   }
 }
 
@@ -69,6 +78,13 @@ std::string format_notes(const guest_snapshot& snapshot) {
                        snapshot.cost->system_call.count());
   if (snapshot.clock_in_vdso)
     out += fmt::format("clock.vdso {}\n", number{*snapshot.clock_in_vdso});
+  if (snapshot.identity.is_64_bit)
+    out += fmt::format("kernel.is_64_bit {}\n", number{*snapshot.identity.is_64_bit});
+  if (snapshot.irqbalance_runs)
+    out += fmt::format("irqbalance.runs {}\n", number{*snapshot.irqbalance_runs});
+  if (snapshot.is_simulated) out += "simulated 1\n";
+  if (snapshot.hypervisor_elsewhere)
+    out += fmt::format("{} {}\n", hypervisor_note, *snapshot.hypervisor_elsewhere);
   return out;
 }
 
@@ -76,6 +92,7 @@ void take_notes(std::string_view text, guest_snapshot& out) {
   while (!text.empty()) {
     auto line = next_line(text);
     const auto name = next_word(line);
+    if (name == hypervisor_note) out.hypervisor_elsewhere = std::string(trim(line));
     const auto word = next_word(line);
     const auto value = word ? parse_whole<number>(*word) : std::nullopt;
     if (name && value) take_note(*name, *value, out);

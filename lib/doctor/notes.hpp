@@ -1,5 +1,5 @@
 // Facts that are probed at run time, not read from files, as lines in a capture: the cost of a
-// clock read, and CPUID values. Also reads the CPUID signature of other hypervisors.
+// clock read, CPUID values and the platform. Also reads the CPUID signature of other hypervisors.
 #pragma once
 
 #include <string>

@@ -9,6 +9,8 @@ namespace {
 
 constexpr auto all_rows = std::to_array<row_description>({
     {"domain", "The domain type, the Xen version and the kernel.", check_domain, true},
+    {"unparsed", "Present only if lines of /proc/interrupts cannot be parsed.", check_unparsed,
+     true},
     {"upcall", "How events reach the kernel: callback, vector, or an emulated PCI interrupt.",
      check_upcall},
     {"upcall-vcpu", "Whether each vCPU has its own event vector."},
@@ -23,11 +25,25 @@ constexpr auto all_rows = std::to_array<row_description>({
     {"event-channels", "Event channels in use, compared with the limits."},
     {"disk-DISK", "The features that a PV disk's frontend and backend negotiated.", check_disks},
     {"flush-DISK", "Present only for a PV disk whose backend offers neither flush nor barrier."},
-    {"back-ends", "Spurious events reported by this domain's backends.", check_back_ends},
+    {"device-DEVICE", "Whether a PV device other than a disk is connected, or why not.",
+     check_frontends},
+    {"back-ends", "States and spurious events of this domain's backends.", check_back_ends},
     {"gntalloc", "Whether user space can grant pages, and how many are left.", check_grants},
     {"gntdev", "Whether other domains' grants can be mapped."},
     {"steal", "Time during which a vCPU was ready but the hypervisor did not run it.", check_steal,
      true},
+    {"log-platform", "Present only if the kernel found no Xen platform device.", check_kernel_log},
+    {"grant-table", "Present only if the kernel reported a full grant table or leaked grants."},
+    {"log-disks", "Present only if PV disks had I/O errors or their backend refused operations."},
+    {"log-xenbus",
+     "Present only if PV devices had errors, timeouts or no driver, according to the log.",
+     check_log_devices},
+    {"log-pci", "Present only if the PCI frontend reported errors."},
+    {"log-crash", "Present only if the kernel crashed in Xen's code or found no root disk or init.",
+     check_log_crash},
+    {"log-stalls", "Present only if a CPU or task stalled in a PV driver."},
+    {"log-clock", "Present only if the kernel reported trouble with a clocksource.",
+     check_log_clock},
     {"migration",
      "Evidence of a save, restore or migration, and processes that may have dead "
      "event channels open.",
@@ -46,7 +62,7 @@ std::span<const row_description> row_table() noexcept {
 
 const row_description* find_row(std::string_view id) noexcept {
   for (const auto& row : all_rows) {
-    const auto prefix = row.id.substr(0, row.id.find("DISK"));
+    const auto prefix = row.id.substr(0, row.id.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ"));
     if (id == row.id || (prefix.size() < row.id.size() && id.starts_with(prefix))) return &row;
   }
   return nullptr;

@@ -8,11 +8,19 @@
 namespace xenpv::doctor {
 namespace {
 
+/// The kernel prints these 32-bit counters as signed numbers (XENBUS_SHOW_STAT in
+/// drivers/xen/xenbus/xenbus_probe.c), so they become negative after 2^31 events.
+std::optional<std::uint64_t> read_counter(const system_root& root, const std::string& path) {
+  const auto value = channels::read_number<std::int64_t>(root, path);
+  if (!value) return std::nullopt;
+  return *value < 0 ? static_cast<std::uint32_t>(*value) : static_cast<std::uint64_t>(*value);
+}
+
 std::optional<storm_counters> read_counters(const system_root& root, const std::string& device) {
-  const auto event_channels = channels::read_number(root, device + "/xenbus/event_channels");
+  const auto event_channels = read_counter(root, device + "/xenbus/event_channels");
   if (!event_channels) return std::nullopt;
   const auto counter = [&](std::string_view name) {
-    return channels::read_number(root, fmt::format("{}/xenbus/{}", device, name)).value_or(0);
+    return read_counter(root, fmt::format("{}/xenbus/{}", device, name)).value_or(0);
   };
   return storm_counters{.event_channels = *event_channels,
                         .events = counter("events"),

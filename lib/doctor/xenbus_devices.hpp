@@ -12,7 +12,8 @@
 namespace xenpv::doctor {
 
 /// A device's event-channel counters. The kernel maintains them for backends; for frontends, they
-/// stay 0. A rising spurious count is an early sign of a malicious or broken peer.
+/// stay 0. A rising spurious count is an early sign of a malicious or broken peer. All have 32 bits
+/// and wrap.
 struct storm_counters {
   std::uint64_t event_channels = 0;
   std::uint64_t events = 0;
@@ -28,6 +29,7 @@ struct xenbus_device {
   std::string type = {};      ///< "vbd"
   std::string state = {};     ///< "Connected"; empty before Linux 5.x
   bool has_driver = false;
+  std::string error = {};  ///< of a backend: node error/NODENAME/error (add_backend_errors())
   std::optional<storm_counters> counters = {};
 };
 

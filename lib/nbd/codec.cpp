@@ -25,6 +25,7 @@ unsigned offered_flags(const export_info& exported, session_terms terms) noexcep
   if (exported.can_flush && exported.can_fua) flags |= wire::nbd_cmd_flag_fua;
   if (terms.structured) flags |= wire::nbd_cmd_flag_df;
   if (exported.can_fast_zero) flags |= wire::nbd_cmd_flag_fast_zero;
+  if (terms.extended) flags |= wire::nbd_cmd_flag_payload_len;
   return flags;
 }
 
@@ -87,14 +88,26 @@ std::optional<request_header> decode_request(
                         raw.cookie.value(), raw.offset.value(), raw.length.value()};
 }
 
+std::optional<request_header> decode_extended_request(
+    std::span<const std::byte, extended_request_size> bytes) noexcept {
+  wire::nbd_extended_request raw;
+  std::memcpy(&raw, bytes.data(), sizeof raw);
+  if (raw.magic.value() != wire::nbd_extended_request_magic) return std::nullopt;
+  return request_header{raw.flags.value(), static_cast<nbd_command>(raw.type.value()),
+                        raw.cookie.value(), raw.offset.value(), raw.length.value()};
+}
+
 verdict check_request(const request_header& request, const export_info& exported,
                       session_terms terms) noexcept {
   if (request.type == nbd_command::disc) return {};
-  const bool has_payload = rules_of(request.type).has_payload;
+  // With extended headers, the flag announces a payload of any command. A WRITE without the flag
+  // violates the protocol; its payload must not be taken for requests.
+  const bool has_payload = rules_of(request.type).has_payload ||
+                           (terms.extended && request.has_flag(wire::nbd_cmd_flag_payload_len));
   if (has_payload && request.length > largest_skipped_payload)
-    return {nbd_error::einval, 0, true, "a write of more than 128 MiB"};
+    return {nbd_error::einval, 0, true, "a payload of more than 128 MiB"};
   auto answer = refusal(request, exported, terms);
-  if (has_payload) answer.payload = request.length;
+  if (has_payload) answer.payload = static_cast<std::uint32_t>(request.length);
   return answer;
 }
 

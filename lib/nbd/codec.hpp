@@ -16,6 +16,7 @@
 namespace xenpv::nbd {
 
 inline constexpr std::size_t request_size = sizeof(wire::nbd_request);
+inline constexpr std::size_t extended_request_size = sizeof(wire::nbd_extended_request);
 /// Largest accepted READ or WRITE, in bytes.
 inline constexpr std::uint32_t largest_request = 64U << 20U;
 /// Largest payload, in bytes, that is read and discarded when a WRITE is refused.
@@ -26,7 +27,7 @@ struct request_header {
   wire::nbd_command type{};  ///< may have any value, even an undefined one
   std::uint64_t cookie = 0;  ///< opaque; not necessarily unique
   std::uint64_t offset = 0;
-  std::uint32_t length = 0;
+  std::uint64_t length = 0;  ///< below 2^32 without extended headers
 
   [[nodiscard]] bool has_flag(std::uint16_t flag) const noexcept { return (flags & flag) != 0; }
   friend bool operator==(const request_header&, const request_header&) = default;
@@ -35,10 +36,14 @@ struct request_header {
 /// Returns nullopt for an invalid magic number. The stream is then out of sync: disconnect.
 [[nodiscard]] std::optional<request_header> decode_request(
     std::span<const std::byte, request_size> bytes) noexcept;
+/// The same for clients that negotiated extended headers.
+[[nodiscard]] std::optional<request_header> decode_extended_request(
+    std::span<const std::byte, extended_request_size> bytes) noexcept;
 
 /// The negotiated options that affect requests.
 struct session_terms {
-  bool structured = false;  ///< structured replies
+  bool structured = false;  ///< replies in chunks: structured replies or extended headers
+  bool extended = false;    ///< extended headers, which imply `structured`
 };
 
 struct verdict {

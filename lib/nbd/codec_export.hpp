@@ -20,6 +20,8 @@ struct export_info {
   std::string name;
   std::string description;  ///< human-readable; empty: none
   std::uint64_t size = 0;
+  /// The byte of the device where the export begins; device requests add it.
+  std::uint64_t first = 0;
 
   // In bytes; see section "Size constraints". The maximum is only advisory: see largest_request.
   std::uint32_t minimum_block = 1;
@@ -39,10 +41,13 @@ struct export_info {
   bool zeroes_are_fast = false;
   bool can_multi_conn = false;
 
+  /// The reason why clients cannot use the export: its device is lost. Empty: they can use it.
+  std::string unavailable{};
+
   friend bool operator==(const export_info&, const export_info&) = default;
 };
 
-/// What the server checks before it processes a command.
+/// The checks that a command must pass before it is processed.
 struct command_rules {
   bool is_known = true;
   bool writes = false;
@@ -56,9 +61,13 @@ struct command_rules {
 
 /// Indexed by command. The last row is for BLOCK_STATUS and all unknown numbers.
 inline constexpr command_rules command_table[] = {
-    {.flags = wire::nbd_cmd_flag_fua | wire::nbd_cmd_flag_df},                     // READ
-    {.writes = true, .has_payload = true, .beyond_end = wire::nbd_error::enospc},  // WRITE
-    {.is_known = false},                                                           // DISC
+    {.flags = wire::nbd_cmd_flag_fua | wire::nbd_cmd_flag_df},  // READ
+    // WRITE
+    {.writes = true,
+     .has_payload = true,
+     .beyond_end = wire::nbd_error::enospc,
+     .flags = wire::nbd_cmd_flag_fua | wire::nbd_cmd_flag_payload_len},
+    {.is_known = false},  // DISC
     // FLUSH, which does not have a range, although some clients set one
     {.has_range = false,
      .announced_by = wire::nbd_flag_send_flush,

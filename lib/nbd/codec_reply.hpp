@@ -19,6 +19,19 @@ inline constexpr std::size_t data_chunk_size = sizeof(wire::nbd_chunk_header) + 
 inline constexpr std::size_t error_chunk_size = sizeof(wire::nbd_chunk_header) + 4 + 2;
 inline constexpr std::size_t largest_error_chunk = error_chunk_size + wire::nbd_string_max;
 
+/// The same sizes with extended headers.
+/// @{
+inline constexpr std::size_t extended_done_chunk_size = sizeof(wire::nbd_extended_chunk_header);
+inline constexpr std::size_t extended_data_chunk_size = extended_done_chunk_size + 8;
+inline constexpr std::size_t extended_error_chunk_size = extended_done_chunk_size + 4 + 2;
+/// @}
+
+/// The request that a chunk with an extended header belongs to.
+struct chunk_subject {
+  std::uint64_t cookie = 0;
+  std::uint64_t offset = 0;
+};
+
 void encode_simple_reply(std::span<std::byte, simple_reply_size> buffer, std::uint64_t cookie,
                          wire::nbd_error error = wire::nbd_error::none) noexcept;
 
@@ -36,6 +49,19 @@ void encode_done(std::span<std::byte, done_chunk_size> buffer, std::uint64_t coo
 /// the number of bytes written.
 [[nodiscard]] std::size_t encode_error(std::span<std::byte> buffer, std::uint64_t cookie,
                                        wire::nbd_error error, std::string_view text = {}) noexcept;
+
+/// The same chunks with extended headers, for the reply to `request`. encode_extended_error()
+/// requires at least extended_error_chunk_size bytes.
+/// @{
+void encode_extended_data(std::span<std::byte, extended_data_chunk_size> buffer,
+                          chunk_subject request, std::uint64_t offset, std::uint32_t length,
+                          bool is_last = true) noexcept;
+void encode_extended_done(std::span<std::byte, extended_done_chunk_size> buffer,
+                          chunk_subject request) noexcept;
+[[nodiscard]] std::size_t encode_extended_error(std::span<std::byte> buffer, chunk_subject request,
+                                                wire::nbd_error error,
+                                                std::string_view text = {}) noexcept;
+/// @}
 
 /// Copies as much of `text` as fits, truncated at a character boundary. Replaces NUL and bytes that
 /// are not UTF-8 with '?': the protocol's strings must not contain them.

@@ -1,13 +1,11 @@
+// The negotiation, on the thread for handshakes. connection_session.cpp contains the rest.
 #include "nbd/connection.hpp"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/system/system_error.hpp>
 
@@ -17,97 +15,96 @@
 namespace xenpv::nbd {
 namespace {
 
-/// Returns the socket's protocol, which Asio requires to adopt the socket.
-asio::generic::stream_protocol protocol_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw_errno("adopt a client's socket");
-  return {address.ss_family, 0};
+using ending = handshake_result::ending;
+
+/// How often to check whether a client that waits for a seat has hung up.
+constexpr std::chrono::milliseconds wait_check_interval{250};
+
+/// Adds the client's rights without TLS.
+negotiation_options with_rights(connection_options& options, const peer_address& address) {
+  if (options.permissions) options.haggling.rights = options.permissions->decide(address, {});
+  return std::move(options.haggling);
 }
 
-std::string describe_peer(client_socket& socket) {
-  boost::system::error_code ignored;
-  const auto endpoint = socket.remote_endpoint(ignored);
-  if (ignored || endpoint.protocol().family() == AF_UNIX) return "unix";
-  asio::ip::tcp::endpoint address;
-  address.resize(endpoint.size());
-  std::memcpy(address.data(), endpoint.data(), endpoint.size());
-  const auto host = address.address().to_string();
-  return address.address().is_v6() ? fmt::format("[{}]:{}", host, address.port())
-                                   : fmt::format("{}:{}", host, address.port());
-}
-
-/// Time limit for delivering the last replies to a client that keeps sending.
-constexpr std::chrono::seconds linger_limit{2};
-constexpr std::chrono::milliseconds linger_step{5};
-
-/// Whether written bytes are still unsent or unacknowledged. False for a closed socket.
-bool has_unsent(client_socket& socket) {
-  int bytes = 0;
-  return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
-}
-
-/// Discards received bytes, up to a limit, so that a client that keeps sending cannot hold it up.
-void discard_input(client_socket& socket) {
-  std::array<std::byte, 16384> bytes;
-  for (int i = 0; i < 64; ++i)
-    if (::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT) <= 0) return;
+bool is_hang_up(const boost::system::error_code& code) {
+  return code == asio::error::eof || code == asio::error::connection_reset ||
+         code == asio::error::broken_pipe;
 }
 
 }  // namespace
 
-connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
-                       std::size_t queue_index, connection_options options)
+connection::connection(std::uint64_t number, unique_fd socket,
+                       const asio::any_io_executor& executor, connection_options options)
     : number_(number),
-      queue_(queue),
-      queue_index_(queue_index),
-      peer_(options.haggling.agreed_beforehand ? "kernel" : ""),
-      socket_(queue.get_executor()),
-      machine_(std::move(options.haggling)),
+      address_(peer_of_client(socket.get())),
+      peer_(options.haggling.agreed_beforehand ? "kernel" : to_string(address_)),
+      name_(fmt::format("client {} ({})", number, peer_)),
+      listener_(std::move(options.listener)),
+      since_(std::chrono::steady_clock::now()),
+      protocol_(protocol_of(socket.get())),
+      socket_(executor),
+      machine_(with_rights(options, address_)),
       credentials_(std::move(options.credentials)),
-      handshake_limit_(options.handshake_limit) {
-  const auto protocol = protocol_of(socket.get());
-  socket_.assign(protocol, socket.get());
+      permissions_(std::move(options.permissions)),
+      authenticated_(std::move(options.authenticated)),
+      handshake_limit_(options.handshake_limit),
+      progress_limit_(options.progress_limit) {
+  socket_->assign(protocol_, socket.get());
   (void)socket.release();
-  if (protocol.family() == AF_UNIX) {
-    // Allow a 1 MiB batch of replies to be sent in one iteration of the event loop; the default
-    // buffer holds 200 KiB.
-    boost::system::error_code ignored;
-    socket_.set_option(asio::socket_base::send_buffer_size(1 << 20), ignored);
-  } else {
-    // Replies are already gathered; waiting for more would only delay them.
-    const int enable = 1;
-    ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &enable, sizeof enable);
-    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &enable, sizeof enable);
-  }
-  if (peer_.empty()) peer_ = describe_peer(socket_);
+  set_client_options(socket_->native_handle(), progress_limit_);
 }
 
-asio::awaitable<bool> connection::run() {
-  bool agreed = false;
+access connection::rights(const tls_identity& identity) const {
+  return permissions_ ? permissions_->decide(address_, identity) : access::read_write;
+}
+
+asio::awaitable<handshake_result> connection::negotiate() {
+  auto result = co_await guard(haggle());
+  if (result.end != ending::selected) hang_up();
+  co_return result;
+}
+
+asio::awaitable<handshake_result> connection::guard(asio::awaitable<handshake_result> part) {
+  std::exception_ptr problem;
   try {
-    auto limited = async::with_deadline(haggle(), handshake_limit_, "negotiate an export");
-    agreed = co_await std::move(limited);
-    if (agreed) co_await serve();
-  } catch (const boost::system::system_error& problem) {
-    // what() includes an Asio source location, which does not help the user.
-    report(problem.code().message());
-  } catch (const std::exception& problem) {
-    report(problem.what());
+    auto limited = async::with_deadline(std::move(part), handshake_limit_, "negotiate an export");
+    co_return co_await std::move(limited);
+  } catch (...) {
+    problem = std::current_exception();
   }
-  hang_up();
-  co_return agreed;
+  co_return result_of(problem);
 }
 
-void connection::report(std::string_view problem) const {
-  const bool add_phase = tls_ && !tls_->engine().is_established() &&
-                         problem.find("TLS handshake") == std::string_view::npos;
-  log().info("client {} ({}): {}{}", number_, peer_, problem,
-             add_phase ? ", during the TLS handshake" : "");
+handshake_result connection::result_of(const std::exception_ptr& problem) const {
+  if (hung_up_) return {ending::cut, "disconnected"};
+  std::string reason;
+  try {
+    std::rethrow_exception(problem);
+  } catch (const boost::system::system_error& error) {
+    if (is_hang_up(error.code())) return left();
+    // what() includes an Asio source location, which does not help the user.
+    reason = error.code().message();
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  const bool add_phase =
+      tls_ && !tls_->engine().is_established() && reason.find("TLS handshake") == std::string::npos;
+  return {ending::failed, std::move(reason) + (add_phase ? ", during the TLS handshake" : "")};
 }
 
-asio::awaitable<bool> connection::haggle() {
+handshake_result connection::left() const {
+  if (!machine_.last_refusal().empty()) {
+    // The identity in the form of a rule, because the access list may lack such a rule.
+    const auto identity = tls_ ? to_string(tls_->engine().identity()) : std::string();
+    return {ending::failed, fmt::format("left after {}{}{}", machine_.last_refusal(),
+                                        identity.empty() ? "" : "; it is ", identity)};
+  }
+  return {ending::left,
+          received_anything_ ? "left during the negotiation" : "left without sending anything"};
+}
+
+asio::awaitable<handshake_result> connection::haggle() {
+  log().debug("{}: connected; negotiating an export", name_);
   for (;;) {
     const auto step = machine_.next();
     switch (step.what) {
@@ -120,11 +117,16 @@ asio::awaitable<bool> connection::haggle() {
       case negotiation_step::action::start_tls:
         co_await start_tls();
         break;
+      case negotiation_step::action::admit:
       case negotiation_step::action::transmit:
-        co_return true;
-      case negotiation_step::action::close:
-        if (!step.reason.empty()) log().info("client {} ({}): {}", number_, peer_, step.reason);
-        co_return false;
+        co_return handshake_result{ending::selected, {}};
+      case negotiation_step::action::close: {
+        const bool is_failure = step.is_violation || step.reason.starts_with("NBD_OPT_EXPORT_NAME");
+        if (is_failure) co_return handshake_result{ending::failed, step.reason};
+        auto result = left();
+        if (result.end == ending::left) result.reason = step.reason;
+        co_return result;
+      }
     }
   }
 }
@@ -134,14 +136,15 @@ asio::awaitable<void> connection::send(std::string_view bytes) {
   if (tls_)
     co_await asio::async_write(*tls_, buffer, asio::use_awaitable);
   else
-    co_await asio::async_write(socket_, buffer, asio::use_awaitable);
+    co_await asio::async_write(*socket_, buffer, asio::use_awaitable);
 }
 
 asio::awaitable<void> connection::receive() {
   std::array<std::byte, 4096> bytes;
   const auto buffer = asio::buffer(bytes);
   if (!tls_) {
-    const auto count = co_await socket_.async_read_some(buffer, asio::use_awaitable);
+    const auto count = co_await socket_->async_read_some(buffer, asio::use_awaitable);
+    received_anything_ = true;
     machine_.feed(std::span(bytes).first(count));
     co_return;
   }
@@ -157,89 +160,88 @@ asio::awaitable<void> connection::receive() {
 }
 
 asio::awaitable<void> connection::start_tls() {
-  tls_ = std::make_unique<tls_stream>(socket_, credentials_);
+  tls_ = std::make_unique<tls_stream>(*socket_, credentials_);
   co_await tls_->shake_hands();
-  machine_.tls_started();
-  const auto user = tls_->engine().user();
-  log().debug("client {} ({}): {}{}{}", number_, peer_, tls_->engine().protocol(),
-              user.empty() ? "" : ", ", user);
+  const auto identity = tls_->engine().identity();
+  const auto allowed = rights(identity);
+  machine_.tls_started(allowed);
+  const auto user = to_string(identity);
+  log().debug("{}: {}{}{}", name_, tls_->engine().protocol(), user.empty() ? "" : ", ", user);
+  const bool is_known = identity.kind != tls_identity::proof::none && allowed != access::none;
+  if (is_known && authenticated_) authenticated_();
 }
 
-std::unique_ptr<transmission> connection::make_session() {
-  auto shut = [this] { hang_up(); };
-  const auto& exported = machine_.agreed_export();
-  const auto terms = machine_.agreed().terms();
-  if (tls_) return std::make_unique<session<tls_stream>>(*tls_, queue_, exported, terms, shut);
-  return std::make_unique<session<client_socket>>(socket_, queue_, exported, terms, shut);
-}
-
-asio::awaitable<void> connection::serve() {
-  session_ = make_session();
-  if (new_export_) session_->reshape(*new_export_);
-  if (draining_) session_->drain();
-  log().debug("client {} ({}): uses export '{}' on queue {}", number_, peer_,
-              machine_.agreed_export().name, queue_index_);
-  const auto reason = co_await session_->run(machine_.rest());
-  if (tls_ && !tls_->engine().problem().empty()) report(tls_->engine().problem());
-  log().debug("client {} ({}): {}", number_, peer_, reason);
-  if (tls_) tls_->say_goodbye();
-  co_await linger();
-}
-
-/// Closing a TCP socket with unread requests would reset the connection and lose replies that are
-/// still in flight.
-asio::awaitable<void> connection::linger() {
-  boost::system::error_code failed;
-  socket_.shutdown(asio::socket_base::shutdown_send, failed);
-  if (failed || socket_.local_endpoint(failed).protocol().family() == AF_UNIX) co_return;
-  asio::steady_timer timer(co_await asio::this_coro::executor);
-  const auto limit = std::chrono::steady_clock::now() + linger_limit;
-  for (;;) {
-    discard_input(socket_);
-    if (!has_unsent(socket_) || std::chrono::steady_clock::now() > limit) co_return;
-    timer.expires_after(linger_step);
-    co_await timer.async_wait(asio::use_awaitable);
+asio::awaitable<seat_answer> connection::wait_for_seat() {
+  seat_answered_.emplace(co_await asio::this_coro::executor);
+  while (!seat_) {
+    if (hung_up_ || has_hung_up(socket_->native_handle())) seat_ = client_gone{};
+    if (seat_) break;
+    const auto next_check = std::chrono::steady_clock::now() + wait_check_interval;
+    co_await seat_answered_->wait_until(next_check);
   }
+  seat_answered_.reset();
+  if (hung_up_) co_return client_gone{};
+  co_return *seat_;
 }
 
-void connection::drain() {
-  draining_ = true;
+void connection::answer_wait(seat_answer answer) {
+  if (!seat_) seat_ = std::move(answer);
+  if (seat_answered_) seat_answered_->notify();
+}
+
+asio::awaitable<handshake_result> connection::accept_choice() {
+  machine_.admit();
+  auto result = co_await guard(haggle());
+  if (result.end == ending::selected) co_return result;
+  hang_up();
+  co_return result;
+}
+
+asio::awaitable<void> connection::refuse_choice(seat_refusal refusal) {
+  machine_.refuse(refusal.type, refusal.text);
+  const auto step = machine_.next();
+  if (step.what == negotiation_step::action::send && !hung_up_) {
+    std::exception_ptr ignored;
+    try {
+      auto sent = async::with_deadline(send(step.bytes), handshake_limit_, "refuse a client");
+      co_await std::move(sent);
+    } catch (...) {
+      // The client left in the meantime.
+      ignored = std::current_exception();
+    }
+  }
+  hang_up();
+}
+
+void connection::stop_handshake() {
+  if (seat_answered_)
+    return answer_wait(seat_refusal{wire::nbd_reply::err_shutdown, "the server is shutting down"});
+  // Options that have already arrived are answered with NBD_REP_ERR_SHUTDOWN; then the client seems
+  // to have left.
   machine_.shut_down();
-  if (session_) session_->drain();
+  boost::system::error_code ignored;
+  if (socket_) socket_->shutdown(asio::socket_base::shutdown_receive, ignored);
+}
+
+void connection::detach() {
+  if (hung_up_) return;
+  boost::system::error_code failed;
+  detached_.reset(socket_->release(failed));
+  socket_.reset();
 }
 
 void connection::hang_up() noexcept {
+  hung_up_ = true;
   if (session_) session_->abandon();
   // "The party initiating the transaction SHOULD shutdown TLS first" (section "Terminating the
   // session"). Does not wait for the peer's close_notify.
-  if (tls_) tls_->say_goodbye();
+  if (tls_ && socket_) tls_->say_goodbye();
+  if (seat_answered_) seat_answered_->notify();
   boost::system::error_code ignored;
-  socket_.shutdown(asio::socket_base::shutdown_both, ignored);
-  socket_.close(ignored);
-}
-
-void connection::reshape(const export_info& info) {
-  new_export_ = info;
-  if (session_) session_->reshape(info);
-}
-
-client_statistics connection::statistics() const {
-  client_statistics out;
-  out.number = number_;
-  out.peer = peer_;
-  out.queue = queue_index_;
-  if (tls_) {
-    out.tls = tls_->engine().protocol();
-    out.user = tls_->engine().user();
-  }
-  if (!session_) return out;
-  const auto& counters = session_->statistics();
-  out.requests = counters.requests;
-  out.errors = counters.errors;
-  out.bytes_read = counters.bytes_read;
-  out.bytes_written = counters.bytes_written;
-  out.from_heap = counters.from_heap;
-  return out;
+  if (detached_) ::shutdown(detached_.get(), SHUT_RDWR);
+  if (!socket_) return;
+  socket_->shutdown(asio::socket_base::shutdown_both, ignored);
+  socket_->close(ignored);
 }
 
 }  // namespace xenpv::nbd

@@ -6,26 +6,30 @@
 #include <new>
 #include <utility>
 
+#include "nbd/dispatcher_sizes.hpp"
+
 namespace xenpv::nbd {
-namespace {
 
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// Size of each device request for a large client request: large enough for one indirect request of
-/// the usual size, small enough that the device processes it while the socket transfers the next
-/// one.
-constexpr std::uint64_t largest_device_request = std::uint64_t{256} * 1024;
-constexpr std::uint64_t smallest_device_request = std::uint64_t{32} * 1024;
+namespace {
 
-/// Maximum number of device requests in flight for one WRITE_ZEROES or chunked READ.
-constexpr unsigned streams = 4;
+/// Maximum number of device requests of a connection's requests in pieces, including chunks that
+/// are not sent yet.
+constexpr unsigned most_pieces = 16;
+/// The same for one WRITE_ZEROES, TRIM or chunked READ.
+constexpr unsigned most_pieces_of_one = 4;
 
-/// Maximum number of buffers kept for reuse.
-constexpr std::size_t most_spare = 16;
+/// The largest discard that is sent in one device request, so that a client that discards a whole
+/// disk does not occupy the device all that time.
+constexpr std::uint64_t largest_discard = std::uint64_t{1} << 30;
 
-/// A lease may use at most 1/lease_share of the pool.
-constexpr std::size_t lease_share = 8;
+/// The zeros that all WRITE_ZEROES requests share; never modified.
+std::byte* zeros() {
+  static std::array<std::byte, largest_device_request> shared{};
+  return shared.data();
+}
 
 /// Chooses a request size that fits into a lease, with an extra page for an unaligned start. If the
 /// pool is too small for that, device requests use the heap anyway.
@@ -36,56 +40,68 @@ std::uint64_t device_request_size_for(const blk::page_pool& pool) {
   return std::min(std::bit_floor(bytes), largest_device_request);
 }
 
-/// Returns the length of the next device request for a write, at most `most` bytes. All requests
-/// but the last end at a page boundary, so that only the sectors at the two ends of an unaligned
-/// write may need to be merged with existing data.
-std::uint64_t device_request_length(const client_request& request, std::uint64_t most) {
-  return request.left <= most ? request.left : most - request.next_offset % page_size;
+/// Retired device requests whose memory is freed together.
+constexpr unsigned most_dropped_at_once = 4;
+
+bool is_answered_in_chunks(const request_header& header, session_terms terms) {
+  // With DF, "the server MUST NOT split it"; without structured replies, a read has only one reply.
+  return terms.structured && !header.has_flag(wire::nbd_cmd_flag_df);
 }
 
-/// The zeros that all WRITE_ZEROES requests share; never modified.
-std::byte* zeros() {
-  static std::array<std::byte, largest_device_request> shared{};
-  return shared.data();
-}
-
-/// Whether a request for `bytes` bytes may lease pages. Leases leave some pages for the device
-/// itself, so that a client that does not read its replies cannot block other clients.
-bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
-  const auto pages = bytes / page_size + 2;
-  return pages <= pool.size() / lease_share && pool.free() >= pool.size() / 4 + pages;
+unsigned most_pieces_for(const client_request& request) {
+  const bool has_memory = request.header.type == nbd_command::read && !request.in_chunks;
+  return has_memory ? most_pieces : most_pieces_of_one;
 }
 
 }  // namespace
 
+std::uint64_t device_request_length(std::uint64_t offset, std::uint64_t left, std::uint64_t most) {
+  return left <= most ? left : most - offset % page_size;
+}
+
 dispatcher::dispatcher(blk::block_queue& queue, session_terms terms,
-                       std::function<void()> replies_ready, dispatcher_limits limits)
+                       std::function<void()> replies_ready, std::function<void()> resumed,
+                       std::function<void()> granted, dispatcher_limits limits,
+                       shared_resources shared, std::uint64_t first)
     : queue_(queue),
       terms_(terms),
       replies_ready_(std::move(replies_ready)),
+      resumed_(std::move(resumed)),
       limits_(limits),
+      first_(first),
+      own_memory_(shared.memory ? nullptr : std::make_unique<memory_budget>(~std::uint64_t{0} / 2)),
+      own_activity_(shared.scheduler ? nullptr : std::make_unique<activity_table>(1)),
+      own_scheduler_(shared.scheduler
+                         ? nullptr
+                         : std::make_unique<device_scheduler>(queue, *own_activity_, 0)),
+      scheduler_(shared.scheduler ? *shared.scheduler : *own_scheduler_),
+      account_(shared.memory ? *shared.memory : *own_memory_, std::move(granted)),
       device_request_size_(device_request_size_for(*queue.pages())) {
   spare_.reserve(most_spare);
+  scheduler_.add(flow_);
 }
 
-dispatcher::~dispatcher() = default;
+dispatcher::~dispatcher() {
+  cancel_prepare();
+  scheduler_.remove(flow_);
+}
 
-client_request& dispatcher::take_client_request(const request_header& header) {
-  if (free_client_requests_ == nullptr) {
-    client_requests_.push_back(std::make_unique<client_request>());
-    free_client_requests_ = client_requests_.back().get();
-  }
+client_request& dispatcher::take_client_request(const request_header& header) noexcept {
   auto& request = *std::exchange(free_client_requests_, free_client_requests_->next);
   request.header = header;
   request.error = nbd_error::none;
-  request.first = nullptr;
+  request.first = request.newest = nullptr;
   request.outstanding = 0;
   request.left = header.length;
-  request.next_offset = header.offset;
+  request.reserved = 0;
+  request.next_offset = first_ + header.offset;
   request.receiving = nullptr;
   request.received = 0;
   request.flushing = false;
   request.in_chunks = false;
+  request.in_pieces = false;
+  request.is_listed = false;
+  request.is_split_write = false;
   request.unsent = 0;
   request.ends_with_chunk = false;
   request.last = {};
@@ -96,76 +112,109 @@ client_request& dispatcher::take_client_request(const request_header& header) {
   return request;
 }
 
-device_request& dispatcher::take_device_request(client_request& parent, blk::operation op,
-                                                std::uint64_t offset, std::uint64_t length) {
-  if (free_device_requests_ == nullptr) {
-    device_requests_.push_back(std::make_unique<device_request>());
-    free_device_requests_ = device_requests_.back().get();
-    free_device_requests_->done = device_request_done;
+/// Returns null if there is no memory.
+device_request* dispatcher::try_take_device_request() noexcept {
+  try {
+    if (free_device_requests_ == nullptr) add_device_request();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
   }
+  return &take_device_request();
+}
+
+device_request& dispatcher::take_device_request() noexcept {
   auto& child = *std::exchange(free_device_requests_, free_device_requests_->next);
-  child.parent = &parent;
-  child.next = parent.first;
-  parent.first = &child;
-  child.op = op;
+  child.next = nullptr;
   child.fua = false;
-  child.offset = offset;
-  child.length = length;
   child.memory = nullptr;
   child.pages = nullptr;
   return child;
 }
 
-void dispatcher::drop_memory(device_request& child) noexcept {
-  child.memory = nullptr;
-  child.pages = nullptr;
-  child.leased.reset();
-  if (child.heap == nullptr) return;
-  const auto size = std::exchange(child.heap_size, 0);
-  heap_used_ -= size;
-  if (size == device_request_size_ && spare_.size() < most_spare)
-    spare_.push_back(std::move(child.heap));
-  child.heap.reset();
+void dispatcher::recycle(device_request& child) noexcept {
+  drop_memory(child);
+  child.next = std::exchange(free_device_requests_, &child);
 }
 
-/// Allocates the request's buffer: leases pages of the queue while enough are free, which avoids
-/// copies, and otherwise uses the heap. Returns false if no memory is available; the client request
-/// then fails with ENOMEM.
-bool dispatcher::give_memory(device_request& child) {
-  if (may_lease(*queue_.pages(), child.length)) {
-    child.leased = queue_.try_lease(child.offset, child.length);
-    if (child.leased) {
-      child.pages = &*child.leased;
-      return true;
-    }
+void dispatcher::recycle(client_request& request) noexcept {
+  while (auto* const child = request.first) {
+    request.first = child->next;
+    retire(*child);
   }
-  ++statistics_.from_heap;
-  // Small buffers are cheap to allocate; larger ones all have the same size, so that they can be
-  // reused.
-  const bool is_usual =
-      child.length <= device_request_size_ && child.length > smallest_device_request / 2;
-  const auto size = static_cast<std::size_t>(is_usual ? device_request_size_ : child.length);
-  if (is_usual && !spare_.empty()) {
-    child.heap = std::move(spare_.back());
-    spare_.pop_back();
-  } else {
-    // Must not throw: the requests in flight must still be answered.
-    child.heap.reset(new (std::nothrow) std::byte[size]);
+  drop_retired(most_dropped_at_once);
+  if (request.reserved > 0) give_back_heap(std::exchange(request.reserved, 0));
+  request.next = std::exchange(free_client_requests_, &request);
+  --in_flight_;
+  resume();
+}
+
+/// Allocates the memory for begin(), so that begin() cannot fail. Throws std::bad_alloc.
+void dispatcher::reserve_requests() {
+  if (free_client_requests_ == nullptr) {
+    client_requests_.push_back(std::make_unique<client_request>());
+    free_client_requests_ = client_requests_.back().get();
   }
-  if (child.heap == nullptr) {
-    child.parent->error = nbd_error::enomem;
+  if (free_device_requests_ == nullptr) add_device_request();
+}
+
+void dispatcher::add_device_request() {
+  device_requests_.push_back(std::make_unique<device_request>());
+  free_device_requests_ = device_requests_.back().get();
+  free_device_requests_->done = device_request_done;
+  free_device_requests_->owner = this;
+}
+
+bool dispatcher::prepare(const request_header& header, const verdict& checked) {
+  if (in_flight_ >= limits_.requests) {
+    is_waiting_ = true;
     return false;
   }
-  child.heap_size = size;
-  heap_used_ += size;
-  child.memory = child.heap.get();
-  return true;
+  reserve_requests();
+  if (checked.error != nbd_error::none || header.length == 0) return true;
+  const auto offset = first_ + header.offset;
+  if (header.type == nbd_command::write)
+    return prepare_whole(blk::operation::write, offset,
+                         device_request_length(offset, header.length, piece_size()));
+  if (header.type != nbd_command::read) return true;
+  if (header.length <= piece_size())
+    return prepare_whole(blk::operation::read, offset, header.length);
+  if (is_answered_in_chunks(header, terms_)) return true;
+  // Takes all the memory now: two reads that each had half of it would wait for each other.
+  const auto bytes = heap_size_in_pieces(header.length);
+  is_waiting_ = !take_heap(bytes, true);
+  if (!is_waiting_) prepared_heap_ = bytes;
+  return !is_waiting_;
 }
 
-void dispatcher::submit(device_request& child) {
-  ++child.parent->outstanding;
-  child.owner = this;
-  queue_.submit(child);
+bool dispatcher::prepare_whole(blk::operation op, std::uint64_t offset, std::uint64_t length) {
+  if (prepared_ == nullptr) prepared_ = try_take_device_request();
+  prepare_failed_ = prepared_ == nullptr;
+  if (prepare_failed_) return true;
+  auto& child = *prepared_;
+  child.op = op;
+  child.offset = offset;
+  child.length = length;
+  std::uint64_t reserved = 0;
+  const auto result = give_memory(child, reserved, true);
+  is_waiting_ = result == memory_result::unavailable;
+  if (result == memory_result::failed) {
+    prepare_failed_ = true;
+    recycle(*std::exchange(prepared_, nullptr));
+  }
+  return !is_waiting_;
+}
+
+void dispatcher::cancel_prepare() noexcept {
+  is_waiting_ = false;
+  account_.stop_waiting();
+  if (prepared_ != nullptr) recycle(*std::exchange(prepared_, nullptr));
+  give_back_heap(std::exchange(prepared_heap_, 0));
+}
+
+void dispatcher::submit(client_request& request, device_request& child) {
+  child.parent = &request;
+  ++request.outstanding;
+  scheduler_.submit(flow_, child);
 }
 
 client_request* dispatcher::begin(const request_header& header, const verdict& checked) {
@@ -174,42 +223,35 @@ client_request* dispatcher::begin(const request_header& header, const verdict& c
     refuse(request, checked.error, checked.reason);
     return nullptr;
   }
+  if (std::exchange(prepare_failed_, false)) {
+    request.left = 0;
+    request.error = nbd_error::enomem;
+    conclude(request);
+    return nullptr;
+  }
+  const bool is_empty = header.length == 0;
   switch (header.type) {
     case nbd_command::write:
-      if (header.length == 0) break;
-      open_write(request);
-      if (request.receiving != nullptr) return &request;
-      break;
+      if (is_empty) break;
+      open_write(request, *std::exchange(prepared_, nullptr));
+      return &request;
     case nbd_command::read:
-      if (header.length == 0) break;
-      // With DF, "the server MUST NOT split it"; without structured replies, a read has only one
-      // reply.
-      request.in_chunks = terms_.structured && header.length > device_request_size_ &&
-                          !header.has_flag(wire::nbd_cmd_flag_df);
-      if (request.in_chunks) {
-        begin_streams(request);
-        if (request.outstanding > 0) return nullptr;
-        break;
-      }
-      request.left = 0;
-      if (!give_memory(
-              take_device_request(request, blk::operation::read, header.offset, header.length)))
-        break;
-      submit(*request.first);
+      if (is_empty) break;
+      begin_read(request);
       return nullptr;
-    case nbd_command::flush:
+    case nbd_command::flush: {
       request.left = 0;
-      submit(take_device_request(request, blk::operation::flush, 0, 0));
+      auto& child = take_device_request();
+      child.op = blk::operation::flush;
+      child.offset = child.length = 0;
+      submit(request, child);
       return nullptr;
+    }
     case nbd_command::trim:
-      request.left = 0;
-      if (header.length == 0) break;
-      submit(take_device_request(request, blk::operation::discard, header.offset, header.length));
-      return nullptr;
     case nbd_command::write_zeroes:
-      begin_streams(request);
-      if (request.outstanding > 0) return nullptr;
-      break;
+      if (is_empty) break;
+      begin_pieces(request);
+      return nullptr;
     case nbd_command::cache:
     case nbd_command::disc:
     case nbd_command::block_status:
@@ -219,91 +261,95 @@ client_request* dispatcher::begin(const request_header& header, const verdict& c
   return nullptr;
 }
 
-void dispatcher::begin_streams(client_request& request) {
-  // Prevents `request` from concluding before all its device requests are submitted: the first may
-  // complete before the last is submitted.
-  ++request.outstanding;
-  for (unsigned i = 0; i < streams && request.left > 0 && request.error == nbd_error::none; ++i)
-    stream(request, take_device_request(request, blk::operation::write, 0, 0));
-  --request.outstanding;
-}
-
-/// Uses the device request `idle` to submit the next range of a WRITE_ZEROES or chunked READ.
-void dispatcher::stream(client_request& request, device_request& idle) {
-  const bool writes = request.header.type == nbd_command::write_zeroes;
-  idle.op = writes ? blk::operation::write : blk::operation::read;
-  idle.offset = request.next_offset;
-  // Zeros come from a shared buffer, so a request for zeros can have the maximum size.
-  idle.length = writes ? device_request_length(request, largest_device_request)
-                       : std::min(request.left, device_request_size_);
-  request.next_offset += idle.length;
-  request.left -= idle.length;
-  if (writes) {
-    idle.memory = zeros();
-  } else {
-    drop_memory(idle);
-    if (!give_memory(idle)) return;
+void dispatcher::begin_read(client_request& request) {
+  if (prepared_ != nullptr) {
+    auto& child = *std::exchange(prepared_, nullptr);
+    request.first = request.newest = &child;
+    request.left = 0;
+    return submit(request, child);
   }
-  submit(idle);
+  request.in_chunks = is_answered_in_chunks(request.header, terms_);
+  request.reserved = std::exchange(prepared_heap_, 0);
+  begin_pieces(request);
 }
 
-void dispatcher::open_write(client_request& request) {
-  // If the whole write fits into one device request, that request carries FUA.
-  const bool whole =
-      request.next_offset == request.header.offset && request.left <= device_request_size_;
-  auto& child = take_device_request(request, blk::operation::write, request.next_offset,
-                                    device_request_length(request, device_request_size_));
-  child.fua = whole && request.header.has_flag(wire::nbd_cmd_flag_fua);
-  request.flushing = child.fua;
+void dispatcher::begin_pieces(client_request& request) {
+  request.in_pieces = true;
+  list(request);
+  submit_pieces();
+}
+
+void dispatcher::list(client_request& request) noexcept {
+  request.is_listed = true;
+  request.next = nullptr;
+  (first_listed_ == nullptr ? first_listed_ : last_listed_->next) = &request;
+  last_listed_ = &request;
+}
+
+/// Submits device requests of the listed client requests, in turn, until enough are in flight.
+void dispatcher::submit_pieces() {
+  while (pieces_ < most_pieces && first_listed_ != nullptr) {
+    auto& request = *first_listed_;
+    if (abandoned_ && request.error == nbd_error::none) request.error = nbd_error::eshutdown;
+    if (request.error != nbd_error::none) request.left = 0;
+    if (request.left > 0 && !submit_piece(request)) return;
+    first_listed_ = request.next;
+    request.is_listed = false;
+    const bool may_continue = request.outstanding + request.unsent < most_pieces_for(request);
+    if (request.left > 0 && may_continue)
+      list(request);
+    else
+      conclude_if_complete(request);
+  }
+}
+
+/// Submits the next range of a request. Returns false if it has to wait for memory. There is always
+/// memory for the first piece of a connection, so there will be a call when a later one completes.
+bool dispatcher::submit_piece(client_request& request) {
+  const auto fail = [&] {
+    request.error = nbd_error::enomem;
+    request.left = 0;
+    return true;
+  };
+  auto* const taken = try_take_device_request();
+  if (taken == nullptr) return fail();
+  auto& child = *taken;
+  child.offset = request.next_offset;
+  const auto type = request.header.type;
+  if (type == nbd_command::write_zeroes) {
+    // Zeros come from a shared buffer, so a request for zeros can have the maximum size.
+    child.op = blk::operation::write;
+    const auto most = has_light_neighbour() ? short_device_request : largest_device_request;
+    child.length = device_request_length(request.next_offset, request.left, most);
+    child.memory = zeros();
+  } else if (type == nbd_command::trim) {
+    child.op = blk::operation::discard;
+    child.length = std::min(request.left, largest_discard);
+  } else {
+    child.op = blk::operation::read;
+    child.length = std::min(request.left, piece_size());
+    const auto result = give_memory(child, request.reserved, false);
+    if (result != memory_result::ok) recycle(child);
+    if (result == memory_result::unavailable) return false;
+    if (result == memory_result::failed) return fail();
+  }
   request.next_offset += child.length;
   request.left -= child.length;
-  request.received = 0;
-  request.receiving = give_memory(child) ? &child : nullptr;
-}
-
-void dispatcher::payload_space(const client_request& request,
-                               std::vector<std::span<std::byte>>& out) const {
-  const auto& child = *request.receiving;
-  const auto add = [&](std::span<std::byte> stretch) {
-    // Merges adjacent pages, so that the socket receives into fewer vectors.
-    if (!out.empty() && out.back().data() + out.back().size() == stretch.data())
-      out.back() = {out.back().data(), out.back().size() + stretch.size()};
-    else
-      out.push_back(stretch);
-  };
-  if (child.leased)
-    child.leased->for_each_span(request.received, child.length - request.received, add);
-  else
-    add({child.heap.get() + request.received,
-         static_cast<std::size_t>(child.length) - request.received});
-}
-
-payload_state dispatcher::payload_received(client_request& request, std::size_t count) {
-  auto& child = *request.receiving;
-  request.received += static_cast<std::uint32_t>(count);
-  if (request.received < child.length) return {.wants_more = true};
-  request.receiving = nullptr;
-  submit(child);
-  const auto left = request.left;
-  if (left == 0) return {};
-  // submit() never completes a request before it returns, so `request` cannot conclude before its
-  // next device request exists.
-  open_write(request);
-  if (request.receiving != nullptr) return {.wants_more = true};
-  request.left = 0;
-  return {.to_discard = left};
-}
-
-void dispatcher::abandon_payload(client_request& request) {
-  request.receiving = nullptr;
-  request.left = 0;
-  request.error = nbd_error::eio;
-  if (request.outstanding == 0) conclude(request);
+  if (type == nbd_command::read && !request.in_chunks) {
+    (request.first == nullptr ? request.first : request.newest->next) = &child;
+    request.newest = &child;
+  }
+  ++pieces_;
+  submit(request, child);
+  return true;
 }
 
 void dispatcher::device_request_done(blk::request& completed) {
   auto& child = static_cast<device_request&>(completed);
-  child.owner->answered(child);
+  auto& owner = *child.owner;
+  if (owner.retired_ != nullptr) owner.drop_retired(most_dropped_at_once);
+  owner.scheduler_.finished(owner.flow_, child);
+  owner.answered(child);
 }
 
 void dispatcher::answered(device_request& child) {
@@ -314,14 +360,20 @@ void dispatcher::answered(device_request& child) {
       child.op == blk::operation::discard && child.status == std::errc::operation_not_supported;
   if (child.status && !is_advice && request.error == nbd_error::none)
     request.error = to_nbd_error(child.status);
-  if (request.header.type == nbd_command::write) drop_memory(child);
-  const bool has_rest = request.left > 0 && request.error == nbd_error::none &&
-                        request.header.type != nbd_command::write;
-  const bool continues = has_rest && !abandoned_;
-  if (has_rest && abandoned_) request.error = nbd_error::eshutdown;
   --request.outstanding;
-  if (continues) stream(request, child);
-  if (request.outstanding == 0 && request.receiving == nullptr) conclude(request);
+  const bool is_piece = request.in_pieces && child.op != blk::operation::flush;
+  if (request.is_split_write && child.op == blk::operation::write) {
+    --written_pieces_;
+    resume();
+  }
+  if (child.op != blk::operation::read) recycle(child);
+  if (is_piece) {
+    --pieces_;
+    return piece_ended(request);
+  }
+  if (request.outstanding == 0 && request.receiving == nullptr && request.left == 0)
+    conclude(request);
+  if (first_listed_ != nullptr) submit_pieces();
 }
 
 /// Sends each chunk of a READ as soon as it is complete, in any order.
@@ -330,41 +382,51 @@ void dispatcher::answered_chunk(device_request& child) {
   --request.outstanding;
   if (child.status && request.error == nbd_error::none) request.error = to_nbd_error(child.status);
   if (request.error != nbd_error::none) {
-    drop_memory(child);
-    if (request.outstanding == 0 && request.unsent == 0) conclude(request);
-    return;
+    recycle(child);
+    --pieces_;
+    return piece_ended(request);
   }
   // "MUST NOT set the flag DONE on a content chunk if an error is still possible": errors are no
   // longer possible once all other device requests are complete.
   request.ends_with_chunk = request.left == 0 && request.outstanding == 0;
   if (request.ends_with_chunk) statistics_.bytes_read += request.header.length;
-  encode_offset_data(child.chunk_header, request.header.cookie, child.offset,
-                     static_cast<std::uint32_t>(child.length), request.ends_with_chunk);
-  child.chunk = {&request, &child, child.chunk_header, nullptr};
+  child.chunk = {&request, &child, encode_chunk(child, request.ends_with_chunk), nullptr};
   ++request.unsent;
   queue_reply(child.chunk);
 }
 
-/// Reuses the device request for the next range.
 void dispatcher::chunk_sent(device_request& child) noexcept {
   auto& request = *child.parent;
   --request.unsent;
-  drop_memory(child);
-  if (request.ends_with_chunk) {
-    if (request.unsent == 0) recycle(request);
-    return;
+  --pieces_;
+  recycle(child);
+  if (!request.ends_with_chunk) return piece_ended(request);
+  if (request.unsent == 0) recycle(request);
+  submit_pieces();
+}
+
+/// Called when a device request of a request in pieces is complete and, for a chunk, sent.
+void dispatcher::piece_ended(client_request& request) {
+  if (request.error != nbd_error::none) request.left = 0;
+  if (!request.is_listed) {
+    if (request.left > 0)
+      list(request);
+    else
+      conclude_if_complete(request);
   }
-  if (request.left > 0 && abandoned_ && request.error == nbd_error::none)
-    request.error = nbd_error::eshutdown;
-  if (request.left > 0 && request.error == nbd_error::none) stream(request, child);
-  if (request.outstanding == 0 && request.unsent == 0) conclude(request);
+  submit_pieces();
 }
 
 void dispatcher::sent(reply_part& part) noexcept {
-  if (&part == &part.parent->last)
-    recycle(*part.parent);
-  else
-    chunk_sent(*part.data);
+  if (&part != &part.parent->last) return chunk_sent(*part.data);
+  recycle(*part.parent);
+  // Other requests may have been waiting for the memory of this reply.
+  if (first_listed_ != nullptr) submit_pieces();
+}
+
+void dispatcher::conclude_if_complete(client_request& request) {
+  if (request.left == 0 && request.outstanding == 0 && request.unsent == 0 && !request.is_listed)
+    conclude(request);
 }
 
 /// Called when all device requests are complete: flushes if FUA requires it, then replies.
@@ -372,83 +434,13 @@ void dispatcher::conclude(client_request& request) {
   const bool must_flush = request.header.has_flag(wire::nbd_cmd_flag_fua) &&
                           rules_of(request.header.type).writes && !request.flushing &&
                           request.error == nbd_error::none;
-  if (must_flush) {
-    request.flushing = true;
-    submit(take_device_request(request, blk::operation::flush, 0, 0));
-    return;
-  }
-  finish(request);
-}
-
-void dispatcher::refuse(client_request& request, nbd_error error, std::string_view reason) {
-  request.error = error;
-  request.left = 0;
-  refusal_reason_ = reason;
-  finish(request);
-  refusal_reason_ = {};
-}
-
-/// Encodes the reply, or its last chunk, and queues it.
-void dispatcher::finish(client_request& request) {
-  const bool reads = request.header.type == nbd_command::read;
-  const auto cookie = request.header.cookie;
-  const auto whole = std::span(request.last_header);
-  if (request.error != nbd_error::none) {
-    ++statistics_.errors;
-    if (terms_.structured)
-      request.last.header =
-          whole.first(encode_error(whole, cookie, request.error, refusal_reason_));
-    else
-      encode_simple(request, request.error);
-  } else if (reads && request.header.length > 0) {
-    statistics_.bytes_read += request.header.length;
-    request.last.data = request.first;
-    if (terms_.structured) {
-      encode_offset_data(whole.first<data_chunk_size>(), cookie, request.header.offset,
-                         request.header.length);
-      request.last.header = whole.first<data_chunk_size>();
-    } else {
-      encode_simple(request, nbd_error::none);
-    }
-  } else if (reads && terms_.structured) {
-    encode_done(whole.first<done_chunk_size>(), cookie);
-    request.last.header = whole.first<done_chunk_size>();
-  } else {
-    if (request.header.type == nbd_command::write)
-      statistics_.bytes_written += request.header.length;
-    encode_simple(request, nbd_error::none);
-  }
-  queue_reply(request.last);
-}
-
-void dispatcher::encode_simple(client_request& request, nbd_error error) {
-  const auto header = std::span(request.last_header).first<simple_reply_size>();
-  encode_simple_reply(header, request.header.cookie, error);
-  request.last.header = header;
-}
-
-void dispatcher::queue_reply(reply_part& part) {
-  part.next = nullptr;
-  const bool is_first = first_reply_ == nullptr;
-  (is_first ? first_reply_ : last_reply_->next) = &part;
-  last_reply_ = &part;
-  if (is_first) replies_ready_();
-}
-
-reply_part* dispatcher::take_reply() noexcept {
-  auto* const part = first_reply_;
-  if (part != nullptr) first_reply_ = std::exchange(part->next, nullptr);
-  return part;
-}
-
-void dispatcher::recycle(client_request& request) noexcept {
-  while (auto* const child = request.first) {
-    request.first = child->next;
-    drop_memory(*child);
-    child->next = std::exchange(free_device_requests_, child);
-  }
-  request.next = std::exchange(free_client_requests_, &request);
-  --in_flight_;
+  if (!must_flush) return finish(request);
+  request.flushing = true;
+  // The device request that has just been completed is free again.
+  auto& child = take_device_request();
+  child.op = blk::operation::flush;
+  child.offset = child.length = 0;
+  submit(request, child);
 }
 
 }  // namespace xenpv::nbd

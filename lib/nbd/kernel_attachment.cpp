@@ -1,7 +1,6 @@
 #include "xenpv/nbd/kernel_attachment.hpp"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -9,10 +8,9 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
-#include <csignal>
-#include <fstream>
 #include <vector>
 
+#include "async/blocking_calls_thread.hpp"
 #include "async/nursery.hpp"
 #include "async/signal.hpp"
 #include "nbd/kernel_device.hpp"
@@ -39,18 +37,6 @@ constexpr milliseconds busy_limit(2000);
 /// The largest positive value that queue/io_timeout accepts: 24 days.
 constexpr milliseconds no_limit(2147483647);
 
-/// Creates a thread with all signals blocked because a signal would interrupt a request in the
-/// kernel and make it fail.
-std::unique_ptr<asio::thread_pool> make_worker() {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  auto out = std::make_unique<asio::thread_pool>(1);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return out;
-}
-
 }  // namespace
 
 class kernel_attachment::state : public std::enable_shared_from_this<kernel_attachment::state> {
@@ -63,10 +49,11 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
         options_(std::move(options)),
         geometry_(geometry),
         kernel_geometry_(geometry),
-        links_(std::make_shared<kernel_links>(nbd_server, options_.connections, options_.queues,
-                                              [this] { link_ended(); })),
+        links_(std::make_shared<kernel_links>(
+            nbd_server, options_.connections, options_.queues, [this] { link_ended(); },
+            driver_.delegate())),
         changed_(control),
-        worker_(make_worker()) {}
+        worker_(async::make_thread_for_blocking_calls()) {}
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
@@ -140,12 +127,12 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     path_ = kernel_device_path(index_);
     log().debug("{}: created, {} connections", path_, links_->count());
     co_await open_once(device_opening::purpose::scan, options_.open_limit);
-    set_request_limit();
+    co_await set_request_limit();
   }
 
-  /// Runs on the control thread instead of the worker: /sys/block/nbdN/pid shows the ID of the
-  /// calling thread, which must be this process's ID. The request does not wait for I/O that this
-  /// process serves.
+  /// Runs on the control thread instead of the worker: without a delegate, /sys/block/nbdN/pid
+  /// shows the ID of the calling thread, which must be this process's ID. The request does not wait
+  /// for I/O that this process serves.
   asio::awaitable<void> ask_for_device(const kernel_device_config& config) {
     const auto deadline = steady_clock::now() + busy_limit;
     for (;;) {
@@ -172,10 +159,17 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     // Start with the kernel's size; run() then updates it.
     kernel_geometry_.size =
         kernel_device_size(index, options_.root).value_or(kernel_geometry_.size);
-    co_await give_sockets();
+    device_timeouts timeouts;
+    // Not sent needlessly: Linux before 5.9 misinterprets 0.
+    if (options_.timeout.count() > 0 || options_.adopted_timeout.count() > 0)
+      timeouts.request = options_.timeout;
+    timeouts.dead = options_.dead_timeout;
+    co_await give_sockets(timeouts);
     if (released_)
       throw failure(errc::not_available, fmt::format("take over {}", path_),
                     "the kernel has released it");
+    // Removing a timeout has reset the limit.
+    if (options_.adopted_timeout.count() > 0) co_await set_request_limit();
     log().debug("{}: taken over, {} connections", path_, links_->count());
   }
 
@@ -186,24 +180,32 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   /// a timeout that is never reached prevents this. The drawback: requests that a killed server
   /// left unanswered wait until the device is disconnected. For a kept device, resending is more
   /// important.
-  void set_request_limit() {
-    if (options_.timeout.count() > 0) return;
+  asio::awaitable<void> set_request_limit() {
+    if (options_.timeout.count() > 0) co_return;
     if (links_->count() > 1 && !options_.keep)
-      write_request_limit(no_limit, "the kernel resends slow requests after 30 s");
+      co_await write_request_limit(no_limit, "the kernel resends slow requests after 30 s");
     else if (links_->count() == 1 && options_.keep)
-      write_request_limit(options_.resend_after,
-                          "the kernel resends requests of a dead server after 30 s");
+      co_await write_request_limit(options_.resend_after,
+                                   "the kernel resends requests of a dead server after 30 s");
     else if (options_.keep)
       log().warn(
           "{}: the device is kept and has {} connections, so the kernel resends requests that take "
           "30 s; with one connection, it would wait for them",
           path_, links_->count());
   }
-  void write_request_limit(std::chrono::milliseconds limit, std::string_view consequence) {
-    const auto path = fmt::format("/sys/block/{}/queue/io_timeout", kernel_device_name(index_));
-    std::ofstream file(options_.root.path(path));
-    if (!(file << limit.count()).flush())
-      log().warn("{}: cannot write {}: {}", path_, path, consequence);
+  asio::awaitable<void> write_request_limit(std::chrono::milliseconds limit,
+                                            std::string_view consequence) {
+    auto write = [this, limit] {
+      if (driver_.delegate() != nullptr)
+        driver_.delegate()->limit_requests(limit);
+      else
+        limit_kernel_requests(index_, limit, options_.root);
+    };
+    try {
+      co_await on_worker(write);
+    } catch (const failure& problem) {
+      log().warn("{}: {}: {}", path_, problem.what(), consequence);
+    }
   }
 
   /// Runs `ask` on the worker thread because `ask` may wait for I/O that this process serves.
@@ -282,14 +284,14 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   }
 
   /// Replaces all dead sockets.
-  asio::awaitable<void> give_sockets() {
+  asio::awaitable<void> give_sockets(device_timeouts timeouts = {}) {
     const auto kernel_sockets = links_->renew();
     std::vector<int> descriptors;
     descriptors.reserve(kernel_sockets.size());
     for (const auto& socket : kernel_sockets)
       descriptors.push_back(socket.get());
     try {
-      auto ask = [&] { driver_.replace_sockets(index_, descriptors); };
+      auto ask = [&] { driver_.replace_sockets(index_, descriptors, timeouts); };
       co_await on_worker(ask);
     } catch (const failure& refused) {
       if (refused.code() != std::errc::invalid_argument) throw;
@@ -326,7 +328,16 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   // ---- opening
 
   asio::awaitable<void> open_once(device_opening::purpose intent, std::chrono::nanoseconds limit) {
-    device_opening opening(options_.root.path(path_).string(), intent);
+    unique_fd report;
+    if (driver_.delegate() != nullptr) {
+      // The delegate may be busy with a request that waits for I/O.
+      auto ask = [this, intent] {
+        return driver_.delegate()->open_device(intent == device_opening::purpose::write_back);
+      };
+      report = co_await on_worker(ask);
+    }
+    auto opening = report ? device_opening(std::move(report))
+                          : device_opening(options_.root.path(path_).string(), intent);
     stream_descriptor ready(control_, unique_fd::duplicate(opening.readable()).release());
     opening_ = &ready;
     std::exception_ptr error;

@@ -2,14 +2,17 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <limits>
 
+#include "base/numbered_device.hpp"
 #include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -58,12 +61,7 @@ std::string kernel_device_path(std::uint32_t index) {
 }
 
 std::optional<std::uint32_t> kernel_device_index(std::string_view name) {
-  if (name.starts_with("/dev/")) name.remove_prefix(5);
-  if (!name.starts_with("nbd")) return std::nullopt;
-  constexpr std::uint32_t largest = (1U << 20U) - 1;  // a minor number has 20 bits
-  const auto index = parse_unsigned(name.substr(3), "index", 0, largest);
-  if (!index) return std::nullopt;
-  return static_cast<std::uint32_t>(*index);
+  return parse_numbered_device(name, "nbd");
 }
 
 std::optional<pid_t> kernel_device_owner(std::uint32_t index, const system_root& root) {
@@ -77,12 +75,42 @@ std::optional<std::string> kernel_device_identifier(std::uint32_t index, const s
   return root.read(fmt::format("/sys/block/{}/backend", kernel_device_name(index)));
 }
 
+void require_kernel_device(std::uint32_t index, std::string_view identifier,
+                           std::string_view operation, const system_root& root) {
+  const auto found = kernel_device_identifier(index, root);
+  if (found == identifier) return;
+  const auto path = kernel_device_path(index);
+  throw failure(make_error_code(errc::not_available), operation,
+                found ? fmt::format("{} now belongs to '{}'", path, *found)
+                      : fmt::format("{} was disconnected", path));
+}
+
 std::optional<std::uint64_t> kernel_device_size(std::uint32_t index, const system_root& root) {
   const auto text = root.read(fmt::format("/sys/block/{}/size", kernel_device_name(index)));
   if (!text) return std::nullopt;
   const auto sectors = parse_unsigned(*text, "size", 0, ~std::uint64_t{0} / sysfs_sector);
   if (!sectors) return std::nullopt;
   return *sectors * sysfs_sector;
+}
+
+std::optional<bool> kernel_device_is_read_only(std::uint32_t index, const system_root& root) {
+  const auto text = root.read(fmt::format("/sys/block/{}/ro", kernel_device_name(index)));
+  if (!text) return std::nullopt;
+  return text->starts_with('1');
+}
+
+void enlarge_link_buffer(int socket) {
+  constexpr int room = 1 << 20;
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0 &&
+      ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) != 0)
+    throw_errno("enlarge the buffer of a socket");
+}
+
+void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
+                           const system_root& root) {
+  const auto path = fmt::format("/sys/block/{}/queue/io_timeout", kernel_device_name(index));
+  std::ofstream file(root.path(path));
+  if (!(file << limit.count()).flush()) throw_errno("cannot write " + path);
 }
 
 device_opening::device_opening(const std::string& path, purpose intent) {

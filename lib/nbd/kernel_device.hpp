@@ -6,10 +6,12 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/base/unique_fd.hpp"
@@ -29,9 +31,26 @@ namespace xenpv::nbd {
 /// (before 5.14) does not show it.
 [[nodiscard]] std::optional<std::string> kernel_device_identifier(
     std::uint32_t index, const system_root& root = system_root::from_environment());
+/// Throws `failure` (errc::not_available) with a message that starts with `operation` unless the
+/// kernel shows this identifier: the device was disconnected, and another may have its number.
+void require_kernel_device(std::uint32_t index, std::string_view identifier,
+                           std::string_view operation,
+                           const system_root& root = system_root::from_environment());
 /// The size in bytes; nullopt: the device does not exist.
 [[nodiscard]] std::optional<std::uint64_t> kernel_device_size(
     std::uint32_t index, const system_root& root = system_root::from_environment());
+
+/// Whether the kernel refuses writes to the device; nullopt: the device does not exist.
+[[nodiscard]] std::optional<bool> kernel_device_is_read_only(
+    std::uint32_t index, const system_root& root = system_root::from_environment());
+
+/// Gives `socket`, an end of a link to the kernel, buffer space for several kernel requests. May
+/// exceed wmem_max; without CAP_NET_ADMIN, as large as the system permits. Throws `failure`.
+void enlarge_link_buffer(int socket);
+
+/// Sets the kernel's time limit for requests to the device (queue/io_timeout). Throws `failure`.
+void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
+                           const system_root& root = system_root::from_environment());
 
 /// A child process that opens a device and closes it again.
 ///
@@ -49,6 +68,8 @@ class device_opening {
 
   /// Forks the child. Throws `failure`.
   device_opening(const std::string& path, purpose intent);
+  /// Another process opens the device; `outcome` is its report pipe.
+  explicit device_opening(unique_fd outcome) noexcept : outcome_(std::move(outcome)) {}
   /// Does not wait for a child that hangs; the child exits when the device is disconnected.
   ~device_opening();
   device_opening(const device_opening&) = delete;
@@ -58,6 +79,8 @@ class device_opening {
   [[nodiscard]] int readable() const noexcept { return outcome_.get(); }
   /// Waits for the child; returns 0 or an errno.
   [[nodiscard]] int outcome();
+  /// Gives up the report pipe, and with it the outcome.
+  [[nodiscard]] unique_fd release() noexcept { return std::move(outcome_); }
 
  private:
   pid_t child_ = -1;

@@ -73,6 +73,11 @@ driver_request request_for(const kernel_device_config& config) {
   return out;
 }
 
+std::optional<std::uint64_t> seconds_in(const std::optional<std::chrono::seconds>& time) {
+  if (!time) return std::nullopt;
+  return static_cast<std::uint64_t>(time->count());
+}
+
 }  // namespace
 
 struct kernel_driver::state {
@@ -102,6 +107,7 @@ struct kernel_driver::state {
   netlink_socket notices;
   netlink_family family;
   std::string identifier;  ///< of the current device; the kernel requires it for changes
+  std::shared_ptr<kernel_delegate> delegate;
 };
 
 kernel_driver kernel_driver::open() {
@@ -118,6 +124,7 @@ kernel_driver& kernel_driver::operator=(kernel_driver&&) noexcept = default;
 kernel_driver::~kernel_driver() = default;
 
 std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
+  if (state_->delegate) return state_->delegate->connect(config);
   const auto action = config.index ? fmt::format("connect {}", kernel_device_path(*config.index))
                                    : std::string("connect a kernel NBD device");
   auto request = request_for(config);
@@ -140,7 +147,16 @@ void kernel_driver::adopt(std::string identifier) {
   state_->identifier = std::move(identifier);
 }
 
+void kernel_driver::use(std::shared_ptr<kernel_delegate> delegate) noexcept {
+  state_->delegate = std::move(delegate);
+}
+
+kernel_delegate* kernel_driver::delegate() const noexcept {
+  return state_->delegate.get();
+}
+
 void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size) {
+  if (state_->delegate) return state_->delegate->resize(size, block_size);
   driver_request request;
   request.index = index;
   request.size = size;
@@ -150,8 +166,12 @@ void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_
   (void)state_->ask(driver_command::reconfigure, request, action);
 }
 
-void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>& sockets) {
+void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>& sockets,
+                                    const device_timeouts& timeouts) {
+  if (state_->delegate) return state_->delegate->replace_sockets(sockets, timeouts);
   driver_request request;
+  request.timeout = seconds_in(timeouts.request);
+  request.dead_timeout = seconds_in(timeouts.dead);
   request.index = index;
   request.sockets = sockets;
   request.identifier = state_->identifier;
@@ -160,6 +180,7 @@ void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>&
 }
 
 void kernel_driver::disconnect(std::uint32_t index) {
+  if (state_->delegate) return state_->delegate->disconnect();
   driver_request request;
   request.index = index;
   const auto action = fmt::format("disconnect {}", kernel_device_path(index));
@@ -167,6 +188,7 @@ void kernel_driver::disconnect(std::uint32_t index) {
 }
 
 std::optional<bool> kernel_driver::is_connected(std::uint32_t index) {
+  if (state_->delegate) return state_->delegate->is_connected();
   driver_request request;
   request.index = index;
   const auto action = fmt::format("query the state of {}", kernel_device_path(index));

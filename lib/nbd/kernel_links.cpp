@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "nbd/kernel_device.hpp"
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -18,28 +20,42 @@ struct socket_pair {
   unique_fd kernel_end;
 };
 
-socket_pair make_socket_pair() {
+void enlarge_buffer_of(int socket, kernel_delegate* delegate) {
+  try {
+    if (delegate != nullptr)
+      delegate->enlarge_buffer(socket);
+    else
+      enlarge_link_buffer(socket);
+  } catch (const failure& problem) {
+    log().debug("{}", problem.what());
+  }
+}
+
+socket_pair make_socket_pair(kernel_delegate* delegate) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw_errno("create a socket pair for the kernel");
-  // Buffer space for several kernel requests in each direction; may exceed wmem_max.
-  constexpr int room = 1 << 20;
+  socket_pair out{unique_fd(ends[0]), unique_fd(ends[1])};
   for (const int end : ends)
-    ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
-  return {unique_fd(ends[0]), unique_fd(ends[1])};
+    enlarge_buffer_of(end, delegate);
+  return out;
 }
 
 }  // namespace
 
 kernel_links::kernel_links(server& nbd_server, std::size_t count, std::size_t queues,
-                           std::function<void()> changed)
-    : server_(nbd_server), queues_(queues), changed_(std::move(changed)), links_(count) {}
+                           std::function<void()> changed, kernel_delegate* delegate)
+    : server_(nbd_server),
+      queues_(queues),
+      changed_(std::move(changed)),
+      delegate_(delegate),
+      links_(count) {}
 
 std::vector<unique_fd> kernel_links::renew() {
   std::vector<unique_fd> out;
   for (std::size_t i = 0; i < links_.size(); ++i) {
     if (links_[i].alive) continue;
-    auto pair = make_socket_pair();
+    auto pair = make_socket_pair(delegate_);
     links_[i] = {++generations_, true, false, std::chrono::steady_clock::now()};
     out.push_back(std::move(pair.kernel_end));
     auto report_end = [weak = weak_from_this(), i,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "xenpv/base/unique_fd.hpp"
+#include "xenpv/nbd/kernel_driver.hpp"
 #include "xenpv/nbd/server.hpp"
 
 namespace xenpv::nbd {
@@ -17,9 +18,10 @@ namespace xenpv::nbd {
 class kernel_links : public std::enable_shared_from_this<kernel_links> {
  public:
   /// Prepares `count` unconnected links, distributed over the `queues` queues of the server's
-  /// device. `changed` is called after a link has ended, as long as this object exists.
+  /// device. `changed` is called after a link has ended, as long as this object exists. `delegate`
+  /// enlarges the buffers of the sockets; null: this process does.
   kernel_links(server& nbd_server, std::size_t count, std::size_t queues,
-               std::function<void()> changed);
+               std::function<void()> changed, kernel_delegate* delegate = nullptr);
 
   /// Replaces each dead link with a new one, which the server already serves, and returns the
   /// kernel's ends. Throws `failure`.
@@ -47,6 +49,7 @@ class kernel_links : public std::enable_shared_from_this<kernel_links> {
   server& server_;
   std::size_t queues_;
   std::function<void()> changed_;
+  kernel_delegate* delegate_;
   std::vector<link> links_;
   std::uint64_t generations_ = 0;
   unsigned short_lived_ = 0;

@@ -5,64 +5,20 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "base/parse.hpp"
+#include "nbd/listen_backlog.hpp"
 
 namespace xenpv::nbd {
 namespace {
 
-constexpr int backlog = 64;
 constexpr int first_inherited = 3;  ///< SD_LISTEN_FDS_START
-
-unique_fd make_socket(int family) {
-  unique_fd out(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!out) throw_errno("create a socket");
-  return out;
-}
-
-sockaddr_un unix_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path)
-    throw failure(errc::invalid_argument, fmt::format("socket {}", path),
-                  fmt::format("expected a path of 1 to {} bytes", sizeof address.sun_path - 1));
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-/// Tests whether a connection is refused. Any other result means that the socket is in use, for
-/// example by a server that has a full backlog, denies access or uses a different socket type.
-bool is_stale(const sockaddr_un& address) {
-  const auto probe = make_socket(AF_UNIX);
-  ::fcntl(probe.get(), F_SETFL, O_NONBLOCK);
-  const int answer =
-      ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  return answer != 0 && errno == ECONNREFUSED;
-}
-
-/// Removes a bound socket file if a later step fails.
-class unfinished_file {
- public:
-  explicit unfinished_file(const std::string& path) : path_(&path) {}
-  ~unfinished_file() {
-    if (path_ != nullptr) ::unlink(path_->c_str());
-  }
-  unfinished_file(const unfinished_file&) = delete;
-  unfinished_file& operator=(const unfinished_file&) = delete;
-  void finished() { path_ = nullptr; }
-
- private:
-  const std::string* path_;
-};
 
 bool is_listening_stream(int fd) {
   int type = 0;
@@ -73,33 +29,6 @@ bool is_listening_stream(int fd) {
 }
 
 }  // namespace
-
-unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t> group) {
-  const auto address = unix_address(path);
-  const auto action = fmt::format("listen on {}", path);
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0) {
-    if (!S_ISSOCK(status.st_mode))
-      throw failure(std::make_error_code(std::errc::file_exists), action, "it is not a socket");
-    if (!is_stale(address))
-      throw failure(std::make_error_code(std::errc::address_in_use), action,
-                    "another server is listening on it");
-    ::unlink(path.c_str());
-  }
-  auto out = make_socket(AF_UNIX);
-  // Deny access to other users until mode and group are set.
-  const auto before = ::umask(0177);
-  const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  ::umask(before);
-  if (bound != 0) throw_errno(action);
-  unfinished_file guard(path);
-  if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
-    throw_errno(fmt::format("change the group of {} to {}", path, *group));
-  if (::chmod(path.c_str(), mode) != 0) throw_errno(fmt::format("set the mode of {}", path));
-  if (::listen(out.get(), backlog) != 0) throw_errno(action);
-  guard.finished();
-  return out;
-}
 
 result<tcp_address> parse_tcp_address(std::string_view text) {
   const auto refuse = [&] {
@@ -139,7 +68,7 @@ unique_fd listen_at(const addrinfo& address) {
   if (address.ai_family == AF_INET6)
     ::setsockopt(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, &enable, sizeof enable);
   if (::bind(out.get(), address.ai_addr, address.ai_addrlen) == 0 &&
-      ::listen(out.get(), backlog) == 0)
+      ::listen(out.get(), listen_backlog) == 0)
     return out;
   const int problem = errno;
   out.reset();
@@ -147,13 +76,17 @@ unique_fd listen_at(const addrinfo& address) {
   return out;
 }
 
-std::uint16_t port_number(const unique_fd& socket) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw_errno("get a socket's port");
-  // The port is at the same offset in both address types.
-  return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+/// True if an earlier entry has the same address. /etc/hosts may name an address twice, and so may
+/// a name server.
+bool is_repeated(const addrinfo& entry, const addrinfo* first) noexcept {
+  const auto address = [](const addrinfo& info) {
+    auto out = to_peer_address(info.ai_addr, info.ai_addrlen);
+    out.port = 0;
+    return out;
+  };
+  for (; first != &entry; first = first->ai_next)
+    if (first->ai_family == entry.ai_family && address(*first) == address(entry)) return true;
+  return false;
 }
 
 void set_port(sockaddr& address, std::uint16_t port) {
@@ -163,8 +96,15 @@ static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_por
 
 }  // namespace
 
+peer_address local_address_of(int socket) noexcept {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  return to_peer_address(reinterpret_cast<const sockaddr*>(&address), size);
+}
+
 std::string port_of(const unique_fd& socket) {
-  return fmt::format("{}", port_number(socket));
+  return fmt::format("{}", local_address_of(socket.get()).port);
 }
 
 std::vector<unique_fd> listen_tcp(const tcp_address& address) {
@@ -181,7 +121,10 @@ std::vector<unique_fd> listen_tcp(const tcp_address& address) {
   std::vector<unique_fd> out;
   int absent = 0;
   for (const auto* entry = list; entry != nullptr; entry = entry->ai_next) {
-    if (!out.empty()) set_port(*entry->ai_addr, port_number(out.front()));
+    if (is_repeated(*entry, list)) continue;
+    if (!out.empty())
+      set_port(*entry->ai_addr,
+               static_cast<std::uint16_t>(local_address_of(out.front().get()).port));
     auto socket = listen_at(*entry);
     if (socket)
       out.push_back(std::move(socket));

@@ -29,7 +29,9 @@ std::string greeting() {
 }  // namespace
 
 negotiation::negotiation(negotiation_options options) : options_(std::move(options)) {
-  if (options_.agreed_beforehand) phase_ = phase::transmission;
+  if (!options_.agreed_beforehand) return;
+  agreed_export_ = options_.exports.front();
+  phase_ = phase::transmission;
 }
 
 void negotiation::feed(std::span<const std::byte> bytes) {
@@ -56,6 +58,8 @@ negotiation_step negotiation::next() {
         break;
       case phase::tls:
         return {action::start_tls};
+      case phase::admission:
+        return {action::admit};
       case phase::transmission:
         return {action::transmit};
       case phase::closed:
@@ -64,7 +68,8 @@ negotiation_step negotiation::next() {
   }
 }
 
-void negotiation::tls_started() {
+void negotiation::tls_started(access rights) {
+  options_.rights = rights;
   // Keep the client's flags: the client does not send them again (section "STARTTLS").
   in_tls_ = true;
   agreed_ = {};

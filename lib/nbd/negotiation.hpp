@@ -1,8 +1,11 @@
 // The server side of option haggling, as a state machine without I/O: receives the client's bytes
-// and returns the next step. Implements fixed newstyle. The owner enforces time limits.
+// and returns the next step. Implements fixed newstyle. The owner enforces time limits, decides
+// the client's rights, and admits it.
 //
-//   greeting -> client flags -> options ... -> transmission | close
-//                                  ^    |
+//   greeting -> client flags -> options ... -> admission -> transmission | close
+//                                  ^    |         |
+//                                  |    |         | refuse()
+//                                  |    +---------+
 //                                  +----+ NBD_OPT_STARTTLS, TLS handshake, tls_started()
 //
 // The owner calls next() until it returns read_more, then reads bytes and passes them to feed().
@@ -18,6 +21,7 @@
 
 #include "nbd/codec.hpp"
 #include "nbd/negotiation_option.hpp"
+#include "xenpv/nbd/access_list.hpp"
 #include "xenpv/nbd/tls_mode.hpp"
 
 namespace xenpv::nbd {
@@ -30,7 +34,9 @@ struct negotiation_options {
   /// the empty name selects only an export with an empty name.
   std::string default_export;
   tls_mode tls = tls_mode::off;
-  bool structured_replies = true;
+  /// The client's rights without TLS. `none`: it may only start TLS.
+  access rights = access::read_write;
+  bool structured_replies = true;  ///< offer structured replies and extended headers
   /// Skips the negotiation: the first export has been agreed on, and the client starts with a
   /// request. Uses simple replies.
   bool agreed_beforehand = false;
@@ -45,9 +51,10 @@ inline constexpr std::size_t most_options = 32;
 /// The result of the negotiation.
 struct agreement {
   std::size_t export_index = 0;  ///< index into negotiation_options::exports
-  bool structured = false;
+  bool structured = false;       ///< replies in chunks
+  bool extended = false;         ///< extended headers; implies `structured`
 
-  [[nodiscard]] session_terms terms() const noexcept { return {structured}; }
+  [[nodiscard]] session_terms terms() const noexcept { return {structured, extended}; }
 };
 
 struct negotiation_step {
@@ -55,6 +62,7 @@ struct negotiation_step {
     read_more,  ///< read at least one byte and pass it to feed()
     send,       ///< send `bytes`, a complete reply, with a single write
     start_tls,  ///< do the TLS handshake, then call tls_started(); disconnect on failure
+    admit,      ///< the client has chosen agreed_export(): call admit() or refuse()
     transmit,   ///< see agreed() and rest()
     close,      ///< close the connection; final
   };
@@ -76,23 +84,38 @@ class negotiation {
   [[nodiscard]] negotiation_step next();
 
   /// Call after the TLS handshake: all further bytes come through TLS. Discards all earlier
-  /// agreements.
-  void tls_started();
+  /// agreements. `rights`: the client's rights from now on.
+  void tls_started(access rights = access::read_write);
+  /// Answers the client's choice of an export: the transmission begins.
+  void admit();
+  /// Refuses the client's choice with an error reply. The client may try again, unless it used
+  /// NBD_OPT_EXPORT_NAME, which cannot be refused without disconnecting.
+  void refuse(wire::nbd_reply type, std::string_view text);
   /// After this call, answers all options but NBD_OPT_ABORT with NBD_REP_ERR_SHUTDOWN.
   void shut_down() noexcept { shutting_down_ = true; }
 
-  /// Valid after transmit.
+  /// Valid after admit and transmit.
   [[nodiscard]] const agreement& agreed() const noexcept { return agreed_; }
-  [[nodiscard]] const export_info& agreed_export() const noexcept {
-    return options_.exports[agreed_.export_index];
-  }
+  /// Read-only if the client has no right to write.
+  [[nodiscard]] const export_info& agreed_export() const noexcept { return agreed_export_; }
+  /// The last refusal that the client should not have caused, for the log, if the client left
+  /// afterwards; empty if there was none. Safe to display.
+  [[nodiscard]] const std::string& last_refusal() const noexcept { return last_refusal_; }
   /// Valid after transmit: the bytes received after the last option, which are the client's first
   /// requests.
   [[nodiscard]] std::span<const std::byte> rest() const noexcept;
 
  private:
   using action = negotiation_step::action;
-  enum class phase : std::uint8_t { greeting, flags, options, tls, transmission, closed };
+  enum class phase : std::uint8_t {
+    greeting,
+    flags,
+    options,
+    tls,
+    admission,
+    transmission,
+    closed
+  };
 
   /// Returns the bytes not yet consumed.
   [[nodiscard]] std::string_view input() const noexcept;
@@ -106,15 +129,22 @@ class negotiation {
   void answer_info(const option_message& option);
   void answer_starttls(const option_message& option);
   void answer_structured_reply(const option_message& option);
+  void answer_extended_headers(const option_message& option);
 
   [[nodiscard]] const export_info* find(std::string_view name) const noexcept;
+  /// Returns the export as this client may use it.
+  [[nodiscard]] export_info offer(export_info exported) const;
   /// The reason why an option must currently be refused; null if it is acceptable.
   struct obstacle;
   [[nodiscard]] const obstacle* obstacle_to(wire::nbd_option option) const noexcept;
   void ack(const option_message& option);
   void refuse(const option_message& option, wire::nbd_reply type, std::string_view text);
   void refuse_name(const option_message& option, std::string_view name);
-  void enter_transmission(const export_info& chosen);
+  void refuse_unavailable(const option_message& option, const export_info& chosen);
+  /// Returns the text for the log that says which name is unknown and which exports exist.
+  [[nodiscard]] std::string unknown_name(std::string_view name) const;
+  /// Asks the owner to admit the client.
+  void choose(wire::nbd_option option, const export_info& chosen, const info_request& request);
   void close(std::string reason, bool is_violation);
 
   negotiation_options options_;
@@ -129,6 +159,10 @@ class negotiation {
   bool has_listed_ = false;
   bool is_violation_ = false;
   agreement agreed_;
+  export_info agreed_export_;
+  wire::nbd_option chosen_by_{};  ///< NBD_OPT_GO or NBD_OPT_EXPORT_NAME
+  info_request chosen_request_{};
+  std::string last_refusal_;
   std::string reason_;
 };
 

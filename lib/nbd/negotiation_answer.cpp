@@ -5,9 +5,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.hpp"
 #include "nbd/negotiation.hpp"
 
 namespace xenpv::nbd {
+namespace {
+
+/// Longest name, in bytes, to show in the log.
+constexpr std::size_t longest_shown_name = 200;
+
+}  // namespace
 
 using wire::nbd_option;
 using wire::nbd_reply;
@@ -19,8 +26,9 @@ struct negotiation::obstacle {
 
 void negotiation::answer(const option_message& option) {
   if (option.option == nbd_option::abort) {
-    // Ignore any data: the client is disconnecting.
-    ack(option);
+    // Ignore any data: the client is disconnecting. Unlike ack(), keeps the last refusal, which may
+    // be the reason.
+    replies_.push_back(option_reply(option.option, nbd_reply::ack));
     return close("the client aborted the negotiation", false);
   }
   if (const auto* const refusal = obstacle_to(option.option)) {
@@ -40,11 +48,12 @@ void negotiation::answer(const option_message& option) {
       return answer_info(option);
     case nbd_option::structured_reply:
       return answer_structured_reply(option);
+    case nbd_option::extended_headers:
+      return answer_extended_headers(option);
     case nbd_option::abort:
     case nbd_option::peek_export:
     case nbd_option::list_meta_context:
     case nbd_option::set_meta_context:
-    case nbd_option::extended_headers:
       break;
   }
   refuse(option, nbd_reply::err_unsup, "this server does not support that option");
@@ -53,23 +62,28 @@ void negotiation::answer(const option_message& option) {
 const negotiation::obstacle* negotiation::obstacle_to(nbd_option option) const noexcept {
   static constexpr obstacle shutdown{nbd_reply::err_shutdown, "the server is shutting down"};
   static constexpr obstacle plain{nbd_reply::err_tls_reqd, "the server requires TLS"};
+  static constexpr obstacle denied{nbd_reply::err_policy, "the server's access list denies access"};
   if (shutting_down_) return &shutdown;
-  const bool needs_tls = options_.tls == tls_mode::require && !in_tls_;
-  return needs_tls && option != nbd_option::starttls ? &plain : nullptr;
+  if (!in_tls_ && option == nbd_option::starttls) return nullptr;
+  if (!in_tls_ && options_.tls == tls_mode::require) return &plain;
+  return options_.rights == access::none ? &denied : nullptr;
 }
 
 void negotiation::answer_export_name(std::string_view name) {
+  if (agreed_.extended) return close("NBD_OPT_EXPORT_NAME after NBD_OPT_EXTENDED_HEADERS", true);
   const auto* const chosen = find(name);
-  if (chosen == nullptr) return close("NBD_OPT_EXPORT_NAME: no such export", false);
-  replies_.push_back(export_name_reply(*chosen, agreed_.structured, no_zeroes_));
-  enter_transmission(*chosen);
+  if (chosen == nullptr)
+    return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", unknown_name(name)), false);
+  if (!chosen->unavailable.empty())
+    return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", describe_unavailable(*chosen)), false);
+  choose(nbd_option::export_name, *chosen, {});
 }
 
 void negotiation::answer_list(const option_message& option) {
   if (!option.data.empty())
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_LIST takes no data");
   for (const auto& entry : options_.exports)
-    replies_.push_back(server_reply(entry));
+    if (entry.unavailable.empty()) replies_.push_back(server_reply(entry));
   ack(option);
   // The client may now query each listed export.
   if (!std::exchange(has_listed_, true)) options_left_ += most_options * options_.exports.size();
@@ -81,10 +95,11 @@ void negotiation::answer_info(const option_message& option) {
     return refuse(option, nbd_reply::err_invalid, "inconsistent lengths or an invalid name");
   const auto* const chosen = find(request->name);
   if (chosen == nullptr) return refuse_name(option, request->name);
-  for (auto& reply : info_replies(option.option, *chosen, *request, agreed_.structured))
+  if (!chosen->unavailable.empty()) return refuse_unavailable(option, *chosen);
+  if (option.option == nbd_option::go) return choose(option.option, *chosen, *request);
+  for (auto& reply : info_replies(option.option, offer(*chosen), *request, agreed_.structured))
     replies_.push_back(std::move(reply));
   ack(option);
-  if (option.option == nbd_option::go) enter_transmission(*chosen);
 }
 
 void negotiation::answer_starttls(const option_message& option) {
@@ -104,7 +119,20 @@ void negotiation::answer_structured_reply(const option_message& option) {
     return refuse(option, nbd_reply::err_unsup, "structured replies are disabled");
   if (!option.data.empty())
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STRUCTURED_REPLY takes no data");
+  if (agreed_.extended)
+    return refuse(option, nbd_reply::err_ext_header_reqd, "extended headers are in use");
   agreed_.structured = true;
+  ack(option);
+}
+
+void negotiation::answer_extended_headers(const option_message& option) {
+  if (!options_.structured_replies)
+    return refuse(option, nbd_reply::err_unsup, "extended headers are disabled");
+  if (!option.data.empty())
+    return refuse(option, nbd_reply::err_invalid, "NBD_OPT_EXTENDED_HEADERS takes no data");
+  if (agreed_.extended)
+    return refuse(option, nbd_reply::err_invalid, "extended headers are already in use");
+  agreed_.structured = agreed_.extended = true;
   ack(option);
 }
 
@@ -117,21 +145,68 @@ const export_info* negotiation::find(std::string_view name) const noexcept {
   return exported == nullptr && name.empty() ? find_named(options_.default_export) : exported;
 }
 
+export_info negotiation::offer(export_info exported) const {
+  exported.read_only = exported.read_only || options_.rights == access::read_only;
+  return exported;
+}
+
 void negotiation::ack(const option_message& option) {
+  last_refusal_.clear();
   replies_.push_back(option_reply(option.option, nbd_reply::ack));
 }
 
 void negotiation::refuse(const option_message& option, nbd_reply type, std::string_view text) {
+  // Clients try options that this server may lack.
+  if (type != nbd_reply::err_unsup)
+    last_refusal_ = fmt::format("{}: {}", to_string(option.option), printable(text, 2000));
   replies_.push_back(error_reply(option.option, type, text));
 }
 
 void negotiation::refuse_name(const option_message& option, std::string_view name) {
   refuse(option, nbd_reply::err_unknown, fmt::format("there is no export '{}'", name));
+  last_refusal_ = fmt::format("{}: {}", to_string(option.option), unknown_name(name));
 }
 
-void negotiation::enter_transmission(const export_info& chosen) {
+void negotiation::refuse_unavailable(const option_message& option, const export_info& chosen) {
+  refuse(option, nbd_reply::err_unknown, describe_unavailable(chosen));
+}
+
+std::string negotiation::unknown_name(std::string_view name) const {
+  std::string known;
+  for (const auto& entry : options_.exports)
+    if (entry.unavailable.empty())
+      known += fmt::format("{}'{}'", known.empty() ? "" : ", ",
+                           printable(entry.name, longest_shown_name));
+  const auto problem = fmt::format("there is no export '{}'", printable(name, longest_shown_name));
+  return known.empty() ? problem : fmt::format("{}, only {}", problem, printable(known, 1000));
+}
+
+void negotiation::choose(nbd_option option, const export_info& chosen,
+                         const info_request& request) {
   agreed_.export_index = static_cast<std::size_t>(&chosen - options_.exports.data());
+  agreed_export_ = offer(chosen);
+  chosen_by_ = option;
+  chosen_request_ = request;
+  phase_ = phase::admission;
+}
+
+void negotiation::admit() {
+  if (chosen_by_ == nbd_option::export_name) {
+    replies_.push_back(export_name_reply(agreed_export_, agreed_.structured, no_zeroes_));
+  } else {
+    for (auto& reply :
+         info_replies(chosen_by_, agreed_export_, chosen_request_, agreed_.structured))
+      replies_.push_back(std::move(reply));
+    ack({chosen_by_, {}});
+  }
   phase_ = phase::transmission;
+}
+
+void negotiation::refuse(nbd_reply type, std::string_view text) {
+  if (chosen_by_ == nbd_option::export_name)
+    return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", text), false);
+  refuse({chosen_by_, {}}, type, text);
+  phase_ = phase::options;
 }
 
 }  // namespace xenpv::nbd

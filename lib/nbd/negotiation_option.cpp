@@ -1,11 +1,14 @@
 #include "nbd/negotiation_option.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 
+#include "base/utf8.hpp"
 #include "nbd/codec_reply.hpp"
 #include "wire/nbd_message.hpp"
 
@@ -122,6 +125,11 @@ std::vector<std::string> info_replies(wire::nbd_option option, const export_info
 
 std::string error_reply(wire::nbd_option option, wire::nbd_reply type, std::string_view text) {
   return option_reply(option, type, clean(text, longest_offered_text));
+}
+
+std::string describe_unavailable(const export_info& exported) {
+  return fmt::format("export '{}' is not available: {}", printable(exported.name, 200),
+                     exported.unavailable);
 }
 
 std::string export_name_reply(const export_info& exported, bool structured, bool no_zeroes) {

@@ -39,6 +39,8 @@ struct info_request {
 /// Builds an error reply. Truncates the text to less than 1024 bytes: nbd-client cannot read more.
 [[nodiscard]] std::string error_reply(wire::nbd_option option, wire::nbd_reply type,
                                       std::string_view text);
+/// The text for clients that ask for an export whose `unavailable` is set.
+[[nodiscard]] std::string describe_unavailable(const export_info& exported);
 /// Builds the reply to NBD_OPT_EXPORT_NAME.
 [[nodiscard]] std::string export_name_reply(const export_info& exported, bool structured,
                                             bool no_zeroes);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/parse.hpp"
+#include "base/shell_quote.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -83,8 +84,9 @@ result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_
     out.push_back(std::move(user));
   }
   if (out.empty())
-    return make_error(errc::invalid_argument, path,
-                      fmt::format("no users; add one with psktool -u USER -p {}", path));
+    return make_error(
+        errc::invalid_argument, path,
+        fmt::format("no users; add one with psktool -u USER -p {}", shell_quote(path)));
   return out;
 }
 

@@ -9,7 +9,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <cstdint>
 #include <functional>
+#include <new>
 #include <span>
 #include <utility>
 #include <vector>
@@ -31,6 +33,10 @@ class reply_writer {
         changed_(std::move(changed)) {}
 
   [[nodiscard]] bool is_idle() const noexcept { return !writing_; }
+  /// Whether a write waits until the client reads.
+  [[nodiscard]] bool awaits_client() const noexcept { return !unsent_.empty(); }
+  /// The number of bytes that the client's socket has accepted.
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return bytes_sent_; }
 
   /// Call when the dispatcher has replies.
   void start() {
@@ -42,6 +48,18 @@ class reply_writer {
 
  private:
   void write() {
+    try {
+      gather();
+    } catch (const std::bad_alloc&) {
+      return written(asio::error::no_memory);
+    }
+    if (broken_) return written(asio::error::broken_pipe);
+    unsent_ = gathered_;
+    write_some();
+  }
+
+  /// Takes replies for the next write. Throws std::bad_alloc.
+  void gather() {
     gathered_.clear();
     sending_ = nullptr;
     auto** tail = &sending_;
@@ -53,19 +71,31 @@ class reply_writer {
       gathered_.emplace_back(part->header.data(), part->header.size());
       dispatcher::for_each_data(*part, [this](std::span<std::byte> stretch) { add_data(stretch); });
     }
-    if (broken_) return written(asio::error::broken_pipe);
-    unsent_ = gathered_;
-    write_some();
   }
 
   /// Does not use asio::async_write, which writes at most 16 vectors and 64 KiB at a time: that
   /// would take several iterations of the event loop and several system calls instead of one each.
   void write_some() {
-    stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
+    const auto next = dispatcher_.has_light_neighbour() ? first_bytes(short_write_size) : unsent_;
+    const auto sent = [this](boost::system::error_code code, std::size_t count) {
+      bytes_sent_ += count;
       skip_sent(count);
       if (code || unsent_.empty()) return written(code);
       write_some();
-    });
+    };
+    try {
+      stream_.async_write_some(next, sent);
+    } catch (const std::bad_alloc&) {
+      written(asio::error::no_memory);
+    }
+  }
+
+  /// Returns the first vectors of `unsent_` with at least `size` bytes, if there are so many.
+  [[nodiscard]] std::span<asio::const_buffer> first_bytes(std::size_t size) const {
+    std::size_t count = 0;
+    for (std::size_t bytes = 0; count < unsent_.size() && bytes < size; ++count)
+      bytes += unsent_[count].size();
+    return unsent_.first(count);
   }
 
   void skip_sent(std::size_t count) {
@@ -86,6 +116,7 @@ class reply_writer {
   }
 
   void written(boost::system::error_code code) {
+    unsent_ = {};
     if (code) dispatcher_.abandon();
     while (sending_ != nullptr)
       dispatcher_.sent(*std::exchange(sending_, sending_->next));
@@ -100,6 +131,8 @@ class reply_writer {
   /// The maximum number of vectors that Asio passes to the kernel in one call. Later replies wait
   /// until these are sent and their memory is free again.
   static constexpr std::size_t most_vectors = 64;
+  /// While other connections need fast answers, longer writes would delay them.
+  static constexpr std::size_t short_write_size = std::size_t{32} << 10;
 
   Stream& stream_;
   asio::any_io_executor executor_;
@@ -108,6 +141,7 @@ class reply_writer {
   reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
   std::span<asio::const_buffer> unsent_;  ///< the unsent part of gathered_
+  std::uint64_t bytes_sent_ = 0;
   bool writing_ = false;
   bool broken_ = false;
 };

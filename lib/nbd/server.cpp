@@ -1,53 +1,42 @@
+// Starts and stops a server, and reports its statistics; see server_state.hpp.
 #include "xenpv/nbd/server.hpp"
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/basic_socket_acceptor.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
-#include <list>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
-#include <sys/socket.h>
-
-#include "async/nursery.hpp"
-#include "nbd/connection.hpp"
+#include "nbd/server_state.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::nbd {
 namespace {
 
-using connection_ptr = std::shared_ptr<connection>;
+using phase = client_slot::phase;
 
-/// An accepted client.
-struct client_slot {
-  std::size_t queue = 0;
-  connection_ptr client{};  ///< null until the queue's thread has created it
-  /// Actions to post for `client` once it exists.
-  std::vector<std::function<void(connection&)>> pending{};
-  /// Set only for clients of serve_agreed(), which do not count towards max_connections.
-  std::function<void(bool)> ended{};
-};
+/// Clients of serve() do not come from a listener.
+constexpr std::size_t no_listener = ~std::size_t{0};
 
-export_info describe(const blk::geometry& geometry, const server_options& options) {
-  export_info out;
-  out.name = options.export_name;
-  out.description = options.description;
-  out.size = geometry.size;
-  out.preferred_block = std::max<std::uint32_t>(4096, geometry.physical_sector_size);
-  out.read_only = options.read_only || geometry.read_only;
-  out.can_flush = out.can_fua = geometry.can_flush;
-  out.can_trim = geometry.can_discard;
-  out.can_write_zeroes = true;
-  // Offers fast-zero requests but fails them immediately, so that clients write the zeros
-  // themselves.
-  out.can_fast_zero = true;
-  out.zeroes_are_fast = false;
-  out.can_multi_conn = options.multi_conn;
+admission_limits limits_of(const server_options& options) {
+  admission_limits out;
+  out.seats = options.max_connections;
+  out.handshakes = options.max_handshakes;
+  out.waiting = options.max_waiting;
+  out.seats_per_address = options.max_per_address;
   return out;
+}
+
+/// The address for limits per address; empty: not limited.
+std::string limited_source(const peer_address& peer) {
+  return is_local(peer) ? std::string() : to_string(network_of(peer));
+}
+
+void check_credentials(tls_mode mode, const std::shared_ptr<const tls_credentials>& credentials) {
+  if (mode == tls_mode::off || credentials) return;
+  throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
+                "certificates or pre-shared keys are required");
 }
 
 }  // namespace
@@ -58,208 +47,205 @@ result<void> check_export_name(const std::string& name) {
   return validate(info);
 }
 
-class server::state : public std::enable_shared_from_this<server::state> {
- public:
-  state(const asio::any_io_executor& control, blk::block_device& device, server_options options)
-      : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
-    if (options_.tls != tls_mode::off && !options_.credentials)
-      throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
-                    "certificates or pre-shared keys are required");
-    geometry_ = device_.queue(0).shape();
-    validate(describe(geometry_, options_)).value();
+server::state::state(const asio::any_io_executor& control, server_options options)
+    : control_(control),
+      options_(std::move(options)),
+      handshakes_(options_.handshakes ? options_.handshakes : control_),
+      tasks_(control),
+      admission_(limits_of(options_)),
+      acceptor_(control, acceptor_callbacks()),
+      log_(std::make_shared<server_log>(control)),
+      memory_(options_.memory_limit) {
+  check_credentials(options_.tls, options_.credentials);
+}
+
+acceptor::callbacks server::state::acceptor_callbacks() {
+  acceptor::callbacks out;
+  out.accepted = [this](unique_fd socket, std::size_t listener) {
+    welcome(std::move(socket), listener);
+  };
+  out.is_congested = [this] { return admission_.is_congested(); };
+  out.free_descriptor = [this] { return free_descriptor(); };
+  out.failed = [this](const std::string& problem) { log_->cannot_accept(problem); };
+  return out;
+}
+
+void server::state::listen(unique_fd listener) {
+  const auto number = listener_names_.size();
+  listener_names_.push_back(listener_name(listener.get()));
+  tasks_.spawn(acceptor_.run(std::move(listener), number));
+}
+
+void server::state::serve(unique_fd socket) {
+  welcome(std::move(socket), no_listener);
+}
+
+void server::state::welcome(unique_fd socket, std::size_t listener) {
+  if (stopping_) return;
+  const auto peer = peer_of_client(socket.get());
+  if (options_.access && options_.access->decide_address(peer) == access::none) {
+    ++statistics_.refused;
+    return log_->refused(
+        fmt::format("{}: refused: the access list denies this address", to_string(peer)));
   }
+  client_slot fresh;
+  fresh.number = ++numbers_;
+  fresh.name = fmt::format("client {} ({})", fresh.number, to_string(peer));
+  const auto slot = slots_.add(std::move(fresh));
+  if (const auto victim = admission_.arrive(slot->number, listener, limited_source(peer)))
+    evict(*victim, "there are too many unfinished handshakes");
+  tasks_.spawn(serve_one(std::move(socket), slot, listener));
+}
 
-  [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
+bool server::state::free_descriptor() {
+  const auto victim = admission_.make_room();
+  if (victim)
+    evict(*victim, "few file descriptors are left");
+  else
+    ++statistics_.refused;
+  return victim.has_value();
+}
 
-  void listen(unique_fd listener) {
-    // Non-blocking because a waiting client may have disconnected before accept is called.
-    ::fcntl(listener.get(), F_SETFL, O_NONBLOCK);
-    tasks_.spawn(accept_all(std::move(listener)));
+void server::state::evict(admission::client_id number, std::string_view reason) {
+  auto* const slot = slots_.find(number);
+  if (slot == nullptr) return;  // about to leave
+  ++statistics_.evicted;
+  log_->evicted(fmt::format("{}: unfinished handshake ended: {}", slot->name, reason));
+  client_slots::post(*slot, [](connection& client) { client.hang_up(); });
+}
+
+void server::state::serve_agreed(unique_fd socket, std::size_t queue,
+                                 std::function<void(bool)> ended) {
+  if (stopping_) return ended(false);
+  client_slot fresh;
+  fresh.number = ++numbers_;
+  fresh.name = fmt::format("client {} (kernel)", fresh.number);
+  fresh.is_kernel = true;
+  fresh.now = phase::served;
+  fresh.export_index = exports_.default_index();
+  fresh.device = &exports_.device(fresh.export_index);
+  fresh.queue = queue;
+  fresh.ended = std::move(ended);
+  const auto slot = slots_.add(std::move(fresh));
+  tasks_.spawn(serve_kernel(std::move(socket), slot));
+}
+
+std::uint16_t server::state::flags() const {
+  return nbd::transmission_flags(exports_.describe(exports_.default_index(), true), false);
+}
+
+void server::state::reshape(const blk::block_device& device, const blk::geometry& geometry) {
+  exports_.reshape(device, geometry);
+  for (auto& slot : slots_.all()) {
+    if (slot.now != phase::served || slot.device != &device) continue;
+    client_slots::post(slot, [info = describe(slot)](connection& client) { client.reshape(info); });
   }
+}
 
-  void serve(unique_fd socket) {
-    if (stopping_) return;
-    const auto connected = static_cast<unsigned>(std::count_if(
-        slots_.begin(), slots_.end(), [](const client_slot& slot) { return !slot.ended; }));
-    if (connected >= options_.max_connections) {
-      ++statistics_.refused;
-      log().warn("client refused: connection limit ({}) reached", connected);
-      return;
-    }
-    ++statistics_.accepted;
-    const auto slot = slots_.insert(slots_.end(), client_slot{choose_queue()});
-    tasks_.spawn(serve_one(std::move(socket), slot));
-  }
+void server::state::withdraw(const blk::block_device& device, const std::string& reason) {
+  if (!exports_.withdraw(device, reason) || stopping_) return;
+  for (auto& slot : slots_.all())
+    if (slot.now == phase::waiting && slot.device == &device)
+      if (const auto refusal = obstacle_to(slot.export_index))
+        answer_waiting(slot.number, *refusal);
+  auto& timer = withdrawals_.emplace_back(control_, options_.withdrawal_delay);
+  timer.async_wait([weak = weak_from_this(), &device](boost::system::error_code code) {
+    if (const auto self = weak.lock(); self && !code) self->drain_clients_of(device);
+  });
+}
 
-  void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended) {
-    if (stopping_) return ended(false);
-    ++statistics_.accepted;
-    const auto slot = slots_.insert(slots_.end(), client_slot{queue});
-    slot->ended = std::move(ended);
-    tasks_.spawn(serve_one(std::move(socket), slot));
-  }
+void server::state::drain_clients_of(const blk::block_device& device) {
+  for (auto& slot : slots_.all())
+    if (slot.now == phase::served && slot.device == &device)
+      client_slots::post(slot, [](connection& client) { client.drain(); });
+}
 
-  [[nodiscard]] std::uint16_t flags() const {
-    return nbd::transmission_flags(describe(geometry_, options_), false);
-  }
+void server::state::set_access(std::shared_ptr<const access_list> access) {
+  options_.access = std::move(access);
+}
 
-  void reshape(const blk::geometry& geometry) {
-    geometry_ = geometry;
-    post_all([info = describe(geometry, options_)](connection& client) { client.reshape(info); });
-  }
+void server::state::set_credentials(std::shared_ptr<const tls_credentials> credentials) {
+  check_credentials(options_.tls, credentials);
+  options_.credentials = std::move(credentials);
+}
 
-  asio::awaitable<void> stop() {
-    stopping_ = true;
-    for (auto* const listener : listeners_)
-      listener->cancel();
-    post_all([](connection& client) { client.drain(); });
-    asio::steady_timer timeout(control_, options_.drain_limit);
-    timeout.async_wait([self = shared_from_this()](boost::system::error_code code) {
-      if (!code) self->hang_up();
+bool server::state::disconnect(std::uint64_t number) {
+  auto* const slot = slots_.find(number);
+  if (slot == nullptr) return false;
+  client_slots::post(*slot, [](connection& client) {
+    log().info("{}: disconnected by request", client.name());
+    client.hang_up();
+  });
+  return true;
+}
+
+asio::awaitable<void> server::state::stop() {
+  stopping_ = true;
+  withdrawals_.clear();
+  acceptor_.cancel();
+  for (auto& slot : slots_.all())
+    client_slots::post(slot, [is_served = slot.now == phase::served](connection& client) {
+      is_served ? client.drain() : client.stop_handshake();
     });
-    co_await tasks_.join();
-    timeout.cancel();
+  asio::steady_timer timeout(control_, options_.drain_limit);
+  timeout.async_wait([self = shared_from_this()](boost::system::error_code code) {
+    if (!code) self->hang_up();
+  });
+  co_await tasks_.join();
+  timeout.cancel();
+  log_->close();
+}
+
+void server::state::hang_up() {
+  if (const auto served = slots_.count(phase::served); served > 0)
+    log().warn("disconnecting clients with requests in flight: {}", served);
+  for (auto& slot : slots_.all())
+    client_slots::post(slot, [](connection& client) { client.hang_up(); });
+}
+
+server_statistics server::state::statistics() const {
+  auto out = statistics_;
+  out.connections = slots_.size();
+  out.handshakes = slots_.count(phase::handshake);
+  out.waiting = slots_.count(phase::waiting);
+  out.memory_used = memory_.used();
+  out.memory_most = memory_.most_used();
+  out.memory_limit = memory_.limit();
+  return out;
+}
+
+asio::awaitable<std::vector<client_statistics>> server::state::clients() {
+  // A connection must be destroyed on its own thread, so this function does not own any.
+  struct place {
+    std::weak_ptr<connection> client;
+    asio::any_io_executor thread;
+  };
+  std::vector<place> places;
+  for (const auto& slot : slots_.all())
+    if (slot.now == phase::served && slot.thread) places.push_back({slot.client, *slot.thread});
+  std::vector<client_statistics> out;
+  for (const auto& [weak, thread] : places) {
+    auto take = [&weak = weak]() -> std::optional<client_statistics> {
+      const auto client = weak.lock();
+      return client ? std::optional(client->statistics()) : std::nullopt;
+    };
+    auto taken = co_await async::call_on(thread, take);
+    if (taken) out.push_back(std::move(*taken));
   }
+  co_return out;
+}
 
-  void hang_up() {
-    if (!slots_.empty())
-      log().warn("disconnecting clients with requests in flight: {}", slots_.size());
-    post_all([](connection& client) { client.hang_up(); });
-  }
-
-  [[nodiscard]] server_statistics statistics() const {
-    auto out = statistics_;
-    out.connections = slots_.size();
-    return out;
-  }
-
-  asio::awaitable<std::vector<client_statistics>> clients() {
-    std::vector<client_statistics> out;
-    std::vector<connection_ptr> connections;
-    for (const auto& slot : slots_)
-      if (slot.client) connections.push_back(slot.client);
-    for (const auto& client : connections) {
-      auto take = [client] { return client->statistics(); };
-      out.push_back(co_await async::call_on(client->get_executor(), take));
-    }
-    co_return out;
-  }
-
- private:
-  static void post_to(const connection_ptr& client, std::function<void(connection&)> action) {
-    asio::post(client->get_executor(), [client, action = std::move(action)] { action(*client); });
-  }
-
-  void post_all(const std::function<void(connection&)>& action) {
-    for (auto& slot : slots_) {
-      if (slot.client)
-        post_to(slot.client, action);
-      else
-        slot.pending.push_back(action);
-    }
-  }
-
-  asio::awaitable<void> accept_all(unique_fd listener) {
-    asio::posix::stream_descriptor ready(control_, listener.release());
-    const auto position = listeners_.insert(listeners_.end(), &ready);
-    while (!stopping_) {
-      const auto [code] = co_await ready.async_wait(asio::posix::stream_descriptor::wait_read,
-                                                    asio::as_tuple(asio::use_awaitable));
-      if (code) break;
-      unique_fd socket(::accept4(ready.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (socket)
-        serve(std::move(socket));
-      else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-        co_await pause();
-    }
-    listeners_.erase(position);
-  }
-
-  /// Called when accept fails for lack of descriptors or memory: the listener stays readable, so an
-  /// immediate retry would spin.
-  asio::awaitable<void> pause() {
-    log().error("cannot accept a client: {}", describe_errno(errno));
-    asio::steady_timer timer(control_, std::chrono::milliseconds(100));
-    (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-  }
-
-  /// The queue with the fewest clients.
-  [[nodiscard]] std::size_t choose_queue() const {
-    std::vector<std::size_t> load(device_.queue_count());
-    for (const auto& slot : slots_)
-      ++load[slot.queue];
-    return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
-  }
-
-  asio::awaitable<void> serve_one(unique_fd socket, std::list<client_slot>::iterator slot) {
-    auto& queue = device_.queue(slot->queue);
-    auto client = co_await make_connection(std::move(socket), *slot);
-    bool agreed = false;
-    bool disconnect_received = false;
-    if (client) {
-      slot->client = client;
-      for (auto& action : slot->pending)
-        post_to(client, std::move(action));
-      auto run = [&]() -> asio::awaitable<void> {
-        agreed = co_await client->run();
-        disconnect_received = client->disconnect_received();
-      };
-      co_await async::run_on(queue.get_executor(), run);
-    }
-    if (!agreed) ++statistics_.failed_handshakes;
-    const auto ended = std::move(slot->ended);
-    slots_.erase(slot);
-    // The connection must be destroyed on the queue's thread, which uses its socket and timers.
-    auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
-    co_await async::call_on(queue.get_executor(), std::move(drop));
-    if (ended) ended(disconnect_received);
-  }
-
-  /// Returns null, after logging the reason, if `socket` is not a socket.
-  asio::awaitable<connection_ptr> make_connection(unique_fd socket, const client_slot& slot) {
-    const auto queue_index = slot.queue;
-    auto& queue = device_.queue(queue_index);
-    connection_options options;
-    options.haggling.exports.push_back(describe(geometry_, options_));
-    options.haggling.default_export = options_.export_name;
-    options.haggling.agreed_beforehand = static_cast<bool>(slot.ended);
-    options.haggling.tls = options_.tls;
-    options.credentials = options_.credentials;
-    options.handshake_limit = options_.handshake_limit;
-    const auto number = ++numbers_;
-    connection_ptr client;
-    try {
-      auto make = [&] {
-        client = std::make_shared<connection>(number, std::move(socket), queue, queue_index,
-                                              std::move(options));
-      };
-      co_await async::call_on(queue.get_executor(), make);
-    } catch (const std::exception& problem) {
-      log().info("client {}: {}", number, problem.what());
-    }
-    co_return client;
-  }
-
-  asio::any_io_executor control_;
-  blk::block_device& device_;
-  server_options options_;
-  blk::geometry geometry_;
-  async::nursery tasks_;
-  std::list<asio::posix::stream_descriptor*> listeners_;
-  std::list<client_slot> slots_;
-  server_statistics statistics_;
-  std::uint64_t numbers_ = 0;
-  bool stopping_ = false;
-};
-
-server::server(const asio::any_io_executor& control, blk::block_device& device,
-               server_options options)
-    : state_(std::make_shared<state>(control, device, std::move(options))) {}
+server::server(const asio::any_io_executor& control, server_options options)
+    : state_(std::make_shared<state>(control, std::move(options))) {}
 
 server::~server() = default;
 
 server::executor_type server::get_executor() const noexcept {
   return state_->control();
+}
+
+void server::add_export(blk::block_device& device, export_options options) {
+  state_->exports().add(device, std::move(options));
 }
 
 void server::listen(unique_fd listener) {
@@ -278,8 +264,24 @@ std::uint16_t server::transmission_flags() const {
   return state_->flags();
 }
 
-void server::reshape(const blk::geometry& geometry) {
-  state_->reshape(geometry);
+void server::reshape(const blk::block_device& device, const blk::geometry& geometry) {
+  state_->reshape(device, geometry);
+}
+
+void server::withdraw(const blk::block_device& device, const std::string& reason) {
+  state_->withdraw(device, reason);
+}
+
+void server::set_access(std::shared_ptr<const access_list> access) {
+  state_->set_access(std::move(access));
+}
+
+void server::set_credentials(std::shared_ptr<const tls_credentials> credentials) {
+  state_->set_credentials(std::move(credentials));
+}
+
+bool server::disconnect(std::uint64_t number) {
+  return state_->disconnect(number);
 }
 
 asio::awaitable<void> server::stop() {

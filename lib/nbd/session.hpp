@@ -7,34 +7,28 @@
 // negotiate options (see server.hpp).
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <cstring>
+#include <exception>
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "async/signal.hpp"
+#include "nbd/client_socket.hpp"
 #include "nbd/reply_writer.hpp"
-#include "nbd/transmission.hpp"
+#include "nbd/session_base.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::nbd {
 
-/// Maximum number of bytes per read for requests and small payloads.
-inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
-/// The same limit for large payloads. Payload bytes that are read together with the header must be
-/// copied; the rest is received in place.
-inline constexpr std::size_t short_receive_size = std::size_t{4} << 10;
-inline constexpr std::size_t large_payload = std::size_t{32} << 10;
-/// Approximate limit for the number of bytes that one batch of requests transfers. At this limit,
-/// the batch is committed even if more requests are waiting in the socket.
-inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
+/// The fixed cost of a request in a batch, in bytes.
+inline constexpr std::uint64_t request_cost = std::uint64_t{4} << 10;
 
 /// A stream that can be read without waiting.
 template <class Stream>
@@ -44,22 +38,15 @@ concept readable_at_once = requires(Stream& s, boost::system::error_code& code) 
 };
 
 template <class Stream>
-class session final : public transmission {
+class session final : public session_base {
  public:
   /// `shut` closes the connection immediately, in both directions. Called when the client violates
-  /// the protocol or no longer accepts replies.
+  /// the protocol, no longer accepts replies, or makes no progress.
   session(Stream& stream, blk::block_queue& queue, const export_info& exported, session_terms terms,
-          std::function<void()> shut, dispatcher_limits limits = {})
-      : stream_(stream),
-        export_(exported),
-        terms_(terms),
-        shut_(std::move(shut)),
-        dispatcher_(
-            queue, terms, [this] { replies_.start(); }, limits),
-        replies_(stream, queue.get_executor(), dispatcher_,
-                 [this](bool broken) { replied(broken); }),
-        changed_(queue.get_executor()) {
-    buffer_.resize(receive_buffer_size);
+          std::function<void()> shut, const session_limits& limits = {})
+      : session_base(queue, exported, terms, std::move(shut), limits),
+        stream_(stream),
+        replies_(stream, executor_, dispatcher_, [this](bool broken) { replied(broken); }) {
     if constexpr (readable_at_once<Stream>) {
       boost::system::error_code ignored;
       stream_.non_blocking(true, ignored);
@@ -67,90 +54,83 @@ class session final : public transmission {
   }
 
   asio::awaitable<std::string> run(std::span<const std::byte> first) override {
-    buffer_.resize(std::max(buffer_.size(), first.size()));
-    std::memcpy(buffer_.data(), first.data(), first.size());
-    end_ = first.size();
-    while (reason_.empty()) {
-      co_await take_requests();
-      if (!reason_.empty()) break;
-      if (!receive_at_once()) co_await receive();
+    try {
+      co_await converse(first);
+    } catch (const std::exception& problem) {
+      // Out of memory. The requests in flight use this session's memory until they are complete.
+      hang_up(problem.what());
     }
-    commit();
-    while (dispatcher_.in_flight() > 0 || !replies_.is_idle())
-      co_await changed_.wait();
+    co_await finish();
     co_return reason_;
   }
 
-  void drain() override {
-    if (reason_.empty()) reason_ = "the server is stopping";
-    changed_.notify();
-    between_requests_.emit(asio::cancellation_type::total);
-  }
-
-  void abandon() noexcept override { dispatcher_.abandon(); }
-  void reshape(const export_info& info) override { export_ = info; }
-
-  [[nodiscard]] bool disconnect_received() const noexcept override { return disconnect_received_; }
-  [[nodiscard]] const connection_statistics& statistics() const override {
-    return dispatcher_.statistics();
-  }
-
  private:
-  [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
-
-  void end(std::string reason) {
-    if (reason_.empty()) reason_ = std::move(reason);
+  asio::awaitable<void> converse(std::span<const std::byte> first) {
+    buffer_.assign(first);
+    while (reason_.empty()) {
+      co_await take_requests();
+      if (!reason_.empty()) break;
+      if (!receive_at_once()) co_await receive(false);
+    }
   }
 
-  /// Begins every complete request in the buffer; waits while too many are in flight.
+  /// Waits until all requests are complete. Terminates the program if there is not even enough
+  /// memory to wait: the custodian then closes the device.
+  asio::awaitable<void> finish() {
+    try {
+      dispatcher_.cancel_prepare();
+      commit();
+      while (dispatcher_.in_flight() > 0 || !replies_.is_idle())
+        co_await changed_.wait();
+    } catch (const std::exception& problem) {
+      log().error("cannot wait for requests in flight: {}", problem.what());
+      std::terminate();
+    }
+    progress_.cancel();
+    dispatcher_.release_spare();
+  }
+
+  void start_replies() override { replies_.start(); }
+  [[nodiscard]] session_progress stream_progress() const override {
+    session_progress out;
+    out.is_gone = is_disconnected(stream_.native_handle());
+    out.sent = replies_.bytes_sent();
+    out.awaits_reader = replies_.awaits_client();
+    out.is_busy = !replies_.is_idle();
+    return out;
+  }
+
+  /// Begins every complete request in the buffer; waits while the dispatcher lacks resources.
   asio::awaitable<void> take_requests() {
-    while (reason_.empty() && buffered() >= request_size) {
-      if (dispatcher_.is_full()) {
+    incoming_request next;
+    while (next_request(next)) {
+      const auto& [header, checked] = next;
+      if (!dispatcher_.prepare(header, checked)) {
         commit();
-        while (dispatcher_.is_full() && reason_.empty())
-          co_await changed_.wait();
+        // Then checks the request again, because the export may have changed meanwhile.
+        if (dispatcher_.is_waiting()) co_await changed_.wait();
         continue;
       }
-      const auto bytes =
-          std::span<const std::byte>(buffer_).subspan(begin_).template first<request_size>();
-      const auto header = decode_request(bytes);
-      if (!header) {
-        hang_up("invalid magic number in a request");
-        break;
-      }
-      begin_ += request_size;
-      if (header->type == wire::nbd_command::disc) {
-        end("the client disconnected");
-        disconnect_received_ = true;
-        break;
-      }
-      const auto checked = check_request(*header, export_, terms_);
-      if (checked.disconnect) {
-        hang_up("the client announced an oversized payload");
-        break;
-      }
-      const bool is_large = checked.payload >= large_payload;
-      window_ = is_large ? short_receive_size : receive_buffer_size;
-      uncommitted_ += header->length;
-      auto* const write_request = dispatcher_.begin(*header, checked);
+      consume_header();
+      buffer_.set_window(checked.payload >= large_payload ? short_receive_size
+                                                          : receive_buffer_size);
+      add_to_batch(request_cost + header.length);
+      auto* const write_request = dispatcher_.begin(header, checked);
       if (write_request != nullptr)
         co_await receive_payload(*write_request);
       else if (checked.payload > 0)
         co_await skip(checked.payload);
+      if (is_batch_full() && buffer_.size() > 0) {
+        // Lets other connections of this thread run.
+        commit();
+        co_await asio::post(executor_, asio::use_awaitable);
+      }
     }
   }
 
-  void commit() {
-    uncommitted_ = 0;
-    dispatcher_.commit();
-  }
-
-  /// Returns the space for the next bytes.
-  asio::mutable_buffer receive_space() {
-    // The remaining bytes are the start of an incomplete request header.
-    std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
-    end_ -= std::exchange(begin_, 0);
-    return {buffer_.data() + end_, std::min(window_, buffer_.size()) - end_};
+  [[nodiscard]] asio::mutable_buffer receive_space() {
+    const auto space = buffer_.space();
+    return {space.data(), space.size()};
   }
 
   /// Reads without waiting, so that no other handler runs in the middle of a batch. Returns 0 if
@@ -159,7 +139,7 @@ class session final : public transmission {
   template <class Buffers>
   std::size_t read_at_once([[maybe_unused]] const Buffers& buffers) {
     if constexpr (readable_at_once<Stream>) {
-      if (uncommitted_ >= batch_bytes) return 0;
+      if (is_batch_full()) return 0;
       boost::system::error_code ignored;
       return stream_.read_some(buffers, ignored);
     } else {
@@ -169,100 +149,103 @@ class session final : public transmission {
 
   bool receive_at_once() {
     const auto count = read_at_once(receive_space());
-    end_ += count;
+    buffer_.received(count);
     return count > 0;
   }
 
-  asio::awaitable<void> receive() {
+  /// `in_payload`: the bytes belong to the payload of a request.
+  asio::awaitable<void> receive(bool in_payload) {
     commit();
     const auto space = receive_space();
+    // Between requests, the client may be idle for any time.
+    if (in_payload || buffer_.size() > 0) await_sender();
     const auto [code, count] = co_await stream_.async_read_some(
         space, asio::bind_cancellation_slot(between_requests_.slot(),
                                             asio::as_tuple(asio::use_awaitable)));
+    received(count);
     if (code) end("the client closed the connection");
-    end_ += count;
+    buffer_.received(count);
   }
 
-  /// Receives the payload of a WRITE: copies the bytes that are already in the buffer, and receives
-  /// the rest in place.
+  /// Receives the payload of a WRITE.
   asio::awaitable<void> receive_payload(client_request& request) {
-    payload_state state{.wants_more = true};
-    while (state.wants_more) {
-      space_.clear();
-      dispatcher_.payload_space(request, space_);
-      std::size_t copied = 0;
-      for (auto& stretch : space_) {
-        const auto count = std::min(stretch.size(), buffered());
-        std::memcpy(stretch.data(), buffer_.data() + begin_, count);
-        begin_ += count;
-        copied += count;
-        stretch = stretch.subspan(count);
-        if (!stretch.empty()) break;
-      }
-      if (copied > 0) {
-        state = dispatcher_.payload_received(request, copied);
+    try {
+      co_await receive_all(request);
+    } catch (const std::exception&) {
+      dispatcher_.abandon_payload(request);
+      throw;
+    }
+  }
+
+  asio::awaitable<void> receive_all(client_request& request) {
+    auto step = payload_step::receive;
+    while (step != payload_step::done) {
+      if (step == payload_step::wait) {
+        if (is_cut_) co_return dispatcher_.abandon_payload(request);
+        commit();
+        if (dispatcher_.is_waiting()) co_await changed_.wait();
+        step = dispatcher_.next_payload(request);
         continue;
       }
-      vectors_.clear();
-      for (const auto& stretch : space_)
-        vectors_.emplace_back(stretch.data(), stretch.size());
-      if (const auto at_once = read_at_once(vectors_); at_once > 0) {
-        state = dispatcher_.payload_received(request, at_once);
+      if (step == payload_step::discard) {
+        const auto left = dispatcher::payload_left(request);
+        dispatcher_.discard_payload(request);
+        co_await skip(left);
+        co_return;
+      }
+      std::size_t count = take_payload(request);
+      if (count == 0) count = read_at_once(vectors_);
+      if (count > 0) {
+        add_to_batch(count);
+        step = dispatcher_.payload_received(request, count);
         continue;
       }
       // The device can process the requests already begun while more bytes arrive.
       commit();
-      const auto [code, count] =
+      await_sender();
+      const auto [code, received_now] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
-      if (count > 0) state = dispatcher_.payload_received(request, count);
-      if (code && state.wants_more) {
+      received(received_now);
+      if (received_now > 0) step = dispatcher_.payload_received(request, received_now);
+      if (code && step != payload_step::done) {
         end("the client closed the connection in the middle of a write");
-        dispatcher_.abandon_payload(request);
-        co_return;
+        co_return dispatcher_.abandon_payload(request);
       }
     }
-    if (state.to_discard > 0) co_await skip(state.to_discard);
   }
 
-  /// Discards the payload of a refused WRITE.
+  /// Copies the payload bytes that are already in the buffer and returns their number. If there are
+  /// none, sets vectors_ to the space for the next ones.
+  std::size_t take_payload(const client_request& request) {
+    space_.clear();
+    dispatcher_.payload_space(request, space_);
+    std::size_t copied = 0;
+    for (auto& stretch : space_) {
+      const auto count = buffer_.move_to(stretch);
+      copied += count;
+      if (count < stretch.size()) break;
+    }
+    if (copied > 0) return copied;
+    vectors_.clear();
+    for (const auto& stretch : space_)
+      vectors_.emplace_back(stretch.data(), stretch.size());
+    return 0;
+  }
+
+  /// Discards the payload of a refused request.
   asio::awaitable<void> skip(std::uint64_t left) {
-    window_ = receive_buffer_size;
+    buffer_.set_window(receive_buffer_size);
     for (;;) {
-      const auto count = std::min<std::uint64_t>(left, buffered());
-      begin_ += static_cast<std::size_t>(count);
+      const auto count = std::min<std::uint64_t>(left, buffer_.size());
+      buffer_.consume(static_cast<std::size_t>(count));
       left -= count;
       if (left == 0 || !reason_.empty()) co_return;
-      co_await receive();
+      co_await receive(true);
     }
-  }
-
-  void hang_up(std::string reason) {
-    end(std::move(reason));
-    shut_();
-  }
-
-  /// Called after replies were sent or, with `broken`, when the client no longer accepts replies.
-  void replied(bool broken) {
-    if (broken) hang_up("the client no longer accepts replies");
-    changed_.notify();
   }
 
   Stream& stream_;
-  export_info export_;
-  session_terms terms_;
-  std::function<void()> shut_;
-  dispatcher dispatcher_;
   reply_writer<Stream> replies_;
-  asio::cancellation_signal between_requests_;
-  async::signal changed_;  ///< notified when replies were sent or the session ends
-  std::string reason_;
-  bool disconnect_received_ = false;
-
-  std::vector<std::byte> buffer_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
-  std::size_t window_ = receive_buffer_size;  ///< how much of buffer_ to fill, in bytes
-  std::uint64_t uncommitted_ = 0;             ///< bytes of requests begun since the last commit
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;
 };

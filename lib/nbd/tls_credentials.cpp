@@ -5,11 +5,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 
+#include "base/shell_quote.hpp"
 #include "nbd/psk_file.hpp"
+#include "nbd/tls_certificate_checks.hpp"
 #include "nbd/tls_context.hpp"
 #include "nbd/tls_engine.hpp"
+#include "nbd/tls_problem.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -20,10 +25,16 @@ static_assert(longest_psk_name <= PSK_MAX_IDENTITY_LEN && longest_psk <= PSK_MAX
 
 // Cipher suites for TLS 1.2; all TLS 1.3 suites are acceptable. Each suite has forward secrecy and,
 // except for those that old clients with pre-shared keys need, authenticated encryption.
-constexpr const char* ciphers_for_certificates =
-    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
-constexpr const char* ciphers_for_keys =
-    "kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:kDHEPSK+CHACHA20:kECDHEPSK+AES";
+//
+// Only elliptic curves: a client needs no key to make the server compute finite-field
+// Diffie-Hellman keys, which takes ten times as long. All clients that support TLS 1.2 support
+// curves.
+constexpr const char* ciphers_for_certificates = "ECDHE+AESGCM:ECDHE+CHACHA20";
+constexpr const char* ciphers_for_keys = "kECDHEPSK+CHACHA20:kECDHEPSK+AES";
+/// The first list that this OpenSSL supports: hybrid key exchange needs 3.5, and a system policy
+/// may exclude X25519.
+constexpr std::array key_exchange_groups = {"X25519MLKEM768:X25519:P-256:P-384",
+                                            "X25519:P-256:P-384", "P-256:P-384"};
 /// For TLS 1.3 with keys: a pre-shared key implies SHA-256 (RFC 8446, section 4.2.11).
 constexpr const char* suites_for_keys = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 
@@ -68,7 +79,11 @@ ssl_ctx_ptr make_context(const char* ciphers) {
   if (SSL_CTX_get_min_proto_version(ctx) < TLS1_2_VERSION)
     require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "require TLS 1.2");
   require(SSL_CTX_set_cipher_list(ctx, ciphers) == 1, "choose ciphers");
-  require(SSL_CTX_set_dh_auto(ctx, 1) == 1, "choose parameters for Diffie-Hellman");
+  const bool has_groups = std::ranges::any_of(key_exchange_groups, [ctx](const char* groups) {
+    return SSL_CTX_set1_groups_list(ctx, groups) == 1;
+  });
+  require(has_groups, "choose groups for the key exchange");
+  ERR_clear_error();
   // Connections are few and long-lived: resumption is not worth keeping secrets in memory.
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
@@ -78,8 +93,12 @@ ssl_ctx_ptr make_context(const char* ciphers) {
 
 void load_certificate(SSL_CTX* ctx, const std::string& path) {
   require_readable(path, "the directory must contain server-cert.pem and server-key.pem");
-  if (SSL_CTX_use_certificate_chain_file(ctx, path.c_str()) != 1)
-    refuse(path, fmt::format("no certificate in PEM format: {}", openssl_reason()));
+  if (SSL_CTX_use_certificate_chain_file(ctx, path.c_str()) == 1) return;
+  const auto weakness =
+      explain_weakness(ERR_GET_REASON(ERR_peek_last_error()), SSL_CTX_get_security_level(ctx));
+  if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_SSL && !weakness.empty())
+    refuse(path, weakness);
+  refuse(path, fmt::format("no certificate in PEM format: {}", openssl_reason()));
 }
 
 /// A passphrase callback that does not supply a passphrase. Sets the bool to which `asked` points.
@@ -129,26 +148,6 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
           "check for revoked certificates");
 }
 
-/// Warns in advance if clients will reject the certificate.
-void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
-  const auto authority = directory + "/ca-cert.pem";
-  if (!exists(authority)) return;
-  const x509_store_ptr trusted(X509_STORE_new());
-  const x509_store_ctx_ptr check(X509_STORE_CTX_new());
-  if (!trusted || !check) return;
-  STACK_OF(X509)* chain = nullptr;
-  SSL_CTX_get0_chain_certs(ctx, &chain);
-  auto* const own = SSL_CTX_get0_certificate(ctx);
-  if (X509_STORE_load_file(trusted.get(), authority.c_str()) == 1 &&
-      X509_STORE_set_flags(trusted.get(), X509_V_FLAG_PARTIAL_CHAIN) == 1 &&
-      X509_STORE_CTX_init(check.get(), trusted.get(), own, chain) == 1 &&
-      X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1 &&
-      X509_verify_cert(check.get()) != 1)
-    log().warn("{}/server-cert.pem: clients with this ca-cert.pem will reject it: {}", directory,
-               X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
-  ERR_clear_error();
-}
-
 std::string read_file(const std::string& path) {
   std::ifstream file(path);
   std::string text;
@@ -171,13 +170,13 @@ std::shared_ptr<const tls_credentials> tls_credentials::from_certificates(
   load_certificate(ctx, directory + "/server-cert.pem");
   load_key(ctx, directory + "/server-key.pem");
   if (verify_peer) demand_client_certificates(ctx, directory);
-  warn_of_refusal(ctx, directory);
+  check_certificates(*ctx, directory, verify_peer);
   return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));
 }
 
 std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std::string& path) {
   ERR_clear_error();
-  require_readable(path, fmt::format("psktool -u USER -p {} creates it", path));
+  require_readable(path, fmt::format("psktool -u USER -p {} creates it", shell_quote(path)));
   auto made = std::make_unique<context>();
   made->openssl = make_context(ciphers_for_keys);
   made->has_keys = true;

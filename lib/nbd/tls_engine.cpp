@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "nbd/tls_context.hpp"
 #include "xenpv/base/error.hpp"
@@ -153,6 +154,11 @@ tls_engine::status tls_engine::status_of(int returned) {
 
 void tls_engine::fail() {
   if (!problem_.empty()) return;
+  if (out_of_memory_) {
+    ERR_clear_error();
+    problem_ = established_ ? "TLS: out of memory" : "TLS handshake: out of memory";
+    return;
+  }
   tls_problem_facts facts;
   facts.code = take_reason();
   facts.source = credentials_->in_openssl().source;
@@ -185,17 +191,28 @@ std::string tls_engine::protocol() const {
   return fmt::format("{} {}", SSL_get_version(ssl_.get()), SSL_get_cipher_name(ssl_.get()));
 }
 
-std::string tls_engine::user() const {
+tls_identity tls_engine::identity() const {
   if (!established_) return {};
-  if (!asked_user_.empty()) return printable_name(asked_user_);
+  if (!asked_user_.empty()) return {tls_identity::proof::key, asked_user_};
   const auto* const certificate = SSL_get0_peer_certificate(ssl_.get());
-  return certificate == nullptr ? std::string() : subject_of(*certificate);
+  if (certificate == nullptr || SSL_get_verify_result(ssl_.get()) != X509_V_OK) return {};
+  return {tls_identity::proof::certificate, subject_of(*certificate)};
 }
 
-unsigned tls_engine::give_key(SSL* ssl, const char* name, unsigned char* buffer, unsigned size) {
+std::string tls_engine::user() const {
+  return printable_name(identity().name);
+}
+
+unsigned tls_engine::give_key(SSL* ssl, const char* name, unsigned char* buffer,
+                              unsigned size) noexcept {
   auto& self = *static_cast<tls_engine*>(SSL_get_app_data(ssl));
   const auto& keys = self.credentials_->in_openssl().keys;
-  self.asked_user_ = name;
+  try {
+    self.asked_user_ = name;
+  } catch (const std::bad_alloc&) {
+    self.out_of_memory_ = true;
+    return 0;
+  }
   const auto match = keys.find(self.asked_user_);
   self.user_known_ = match != keys.end() && match->second.size() <= size;
   if (!self.user_known_) return 0;
@@ -212,7 +229,7 @@ bio_method_ptr tls_engine::make_transport() {
   return out;
 }
 
-int tls_engine::take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken) {
+int tls_engine::take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken) noexcept {
   auto& self = engine_of(bio);
   BIO_clear_retry_flags(bio);
   *taken = std::min(size, self.input_end_ - self.input_begin_);
@@ -225,16 +242,23 @@ int tls_engine::take_input(BIO* bio, char* buffer, std::size_t size, std::size_t
   return 1;
 }
 
-int tls_engine::add_output(BIO* bio, const char* data, std::size_t size, std::size_t* added) {
+int tls_engine::add_output(BIO* bio, const char* data, std::size_t size,
+                           std::size_t* added) noexcept {
   auto& self = engine_of(bio);
   BIO_clear_retry_flags(bio);
   const auto bytes = std::as_bytes(std::span(data, size));
-  self.output_.insert(self.output_.end(), bytes.begin(), bytes.end());
+  *added = 0;
+  try {
+    self.output_.insert(self.output_.end(), bytes.begin(), bytes.end());
+  } catch (const std::bad_alloc&) {
+    self.out_of_memory_ = true;
+    return 0;
+  }
   *added = size;
   return 1;
 }
 
-long tls_engine::control(BIO*, int command, long, void*) {
+long tls_engine::control(BIO*, int command, long, void*) noexcept {
   return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
 

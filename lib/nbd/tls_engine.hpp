@@ -12,6 +12,7 @@
 
 #include "nbd/openssl.hpp"
 #include "nbd/tls_problem.hpp"
+#include "xenpv/nbd/access_list.hpp"
 #include "xenpv/nbd/tls_credentials.hpp"
 
 namespace xenpv::nbd {
@@ -62,19 +63,24 @@ class tls_engine {
   [[nodiscard]] std::string explain_hang_up() const;
   /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty before the handshake is complete.
   [[nodiscard]] std::string protocol() const;
-  /// The client's authenticated identity: the user of its key, or the subject of its certificate;
-  /// empty: anonymous. Safe to display.
+  /// The client's authenticated identity: the user of its key, or the subject of its certificate.
+  /// `none` before the handshake is complete, and for an anonymous client.
+  [[nodiscard]] tls_identity identity() const;
+  /// The name in identity(), safe to display and at most 256 bytes long; empty: anonymous.
   [[nodiscard]] std::string user() const;
 
   /// Looks up a user's key for OpenSSL (SSL_psk_server_cb_func).
-  static unsigned give_key(SSL* ssl, const char* name, unsigned char* buffer, unsigned size);
+  static unsigned give_key(SSL* ssl, const char* name, unsigned char* buffer,
+                           unsigned size) noexcept;
   /// Creates the BIO method of a transport whose data pointer is an engine.
   [[nodiscard]] static bio_method_ptr make_transport();
 
  private:
-  static int take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken);
-  static int add_output(BIO* bio, const char* data, std::size_t size, std::size_t* added);
-  static long control(BIO* bio, int command, long number, void* pointer);
+  // Called by OpenSSL, whose functions an exception must not cross: on failure, the connection
+  // ends.
+  static int take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken) noexcept;
+  static int add_output(BIO* bio, const char* data, std::size_t size, std::size_t* added) noexcept;
+  static long control(BIO* bio, int command, long number, void* pointer) noexcept;
 
   [[nodiscard]] bool encrypt(std::span<const std::byte> plaintext);
   [[nodiscard]] status status_of(int returned);
@@ -90,6 +96,7 @@ class tls_engine {
   std::vector<std::byte> record_;  ///< plaintext of an incomplete record
   std::string asked_user_;
   bool user_known_ = false;
+  bool out_of_memory_ = false;  ///< in a function that OpenSSL called
   bool established_ = false;
   bool close_notify_sent_ = false;
   std::string problem_;

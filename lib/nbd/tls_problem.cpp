@@ -4,15 +4,14 @@
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
 
-#include <algorithm>
-
-#include "nbd/codec_reply.hpp"
+#include "base/shell_quote.hpp"
+#include "base/utf8.hpp"
 #include "nbd/openssl.hpp"
 
 namespace xenpv::nbd {
 namespace {
 
-constexpr std::size_t longest_shown_name = 64;
+constexpr std::size_t longest_shown_user = 256;
 
 std::string reason_of(unsigned long code) {
   if (code == 0) return "the connection was lost";
@@ -20,12 +19,15 @@ std::string reason_of(unsigned long code) {
   return reason == nullptr ? fmt::format("OpenSSL error {:#x}", code) : std::string(reason);
 }
 
-/// For a client that named a user: either the user or the key is wrong.
+/// For a client that named a user: either the user or the key is wrong. The command does not
+/// contain the name, which could be any text: users copy commands.
 std::string key_remedy(const tls_problem_facts& facts) {
   const auto user = printable_name(facts.asked_user);
   if (!facts.user_known)
-    return fmt::format("no user '{}' in {}; add it with psktool -u {} -p {} and restart the server",
-                       user, facts.source, user, facts.source);
+    return fmt::format(
+        "no user '{}' in {}; add users with psktool -u USER -p {}, then reload or restart the "
+        "server",
+        user, facts.source, shell_quote(facts.source));
   return fmt::format("the client's key for user '{}' is not the one in {}", user, facts.source);
 }
 
@@ -42,6 +44,14 @@ std::string certificate_remedy(const tls_problem_facts& facts) {
     case X509_V_ERR_CRL_NOT_YET_VALID:
     case X509_V_ERR_UNABLE_TO_GET_CRL:
       return fmt::format("{}/ca-crl.pem: {}; have the CA issue a new one", facts.source, reason);
+    case X509_V_ERR_EE_KEY_TOO_SMALL:
+    case X509_V_ERR_CA_KEY_TOO_SMALL:
+      return fmt::format(
+          "the client's certificate: {}; issue one with RSA of 2048 bits or more, or ECDSA",
+          reason);
+    case X509_V_ERR_CA_MD_TOO_WEAK:
+      return fmt::format("the client's certificate: {}; issue one that is signed with SHA-256",
+                         reason);
     case X509_V_ERR_INVALID_PURPOSE:
       return "the client's certificate was not issued for a TLS client (tls_www_client)";
     default:
@@ -122,11 +132,30 @@ std::string describe_tls_problem(const tls_problem_facts& facts) {
 }
 
 std::string printable_name(std::string_view name) {
-  std::string out(std::min(name.size(), longest_shown_name), '\0');
-  out.resize(copy_text(std::as_writable_bytes(std::span(out)), name));
-  std::ranges::replace_if(
-      out, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-  return out;
+  return printable(name, longest_shown_user);
+}
+
+std::string explain_weakness(int reason, int security_level) {
+  constexpr std::string_view longer = "RSA of 2048 bits or more, or ECDSA";
+  switch (reason) {
+    case SSL_R_EE_KEY_TOO_SMALL:
+      return fmt::format(
+          "its key is too short for OpenSSL's security level {}; issue a certificate with {}",
+          security_level, longer);
+    case SSL_R_CA_KEY_TOO_SMALL:
+      return fmt::format(
+          "the key of an issuer in it is too short for OpenSSL's security level {}; the CA needs "
+          "{}",
+          security_level, longer);
+    case SSL_R_CA_MD_TOO_WEAK:
+      return fmt::format(
+          "it is signed with a hash that is too weak for OpenSSL's security level {}, such as "
+          "SHA-1; "
+          "issue a certificate that is signed with SHA-256",
+          security_level);
+    default:
+      return {};
+  }
 }
 
 std::string subject_of(const X509& certificate) {

@@ -45,6 +45,8 @@ class tls_stream {
 
   [[nodiscard]] const tls_engine& engine() const noexcept { return engine_; }
   [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
+  /// The descriptor of the socket.
+  [[nodiscard]] int native_handle() { return socket_.native_handle(); }
 
   /// Completes with asio::error::eof after close_notify, and also if the client closes the
   /// connection without it: NBD itself marks where a request ends. Supports total cancellation

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -28,7 +29,12 @@ class transmission {
   virtual void abandon() noexcept = 0;
   /// Whether the client sent NBD_CMD_DISC.
   [[nodiscard]] virtual bool disconnect_received() const noexcept = 0;
+  /// Whether the server ended the session because the client violated the protocol or made no
+  /// progress. The result of run() is then of interest to the administrator.
+  [[nodiscard]] virtual bool ended_by_server() const noexcept = 0;
   [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
+  /// When the client last sent something, to within a few milliseconds.
+  [[nodiscard]] virtual std::chrono::steady_clock::time_point last_received() const noexcept = 0;
 };
 
 }  // namespace xenpv::nbd

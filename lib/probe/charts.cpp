@@ -45,7 +45,7 @@ std::string text(double x, double y, const char* anchor, std::string_view conten
                      escaped(content));
 }
 
-std::string decade_text(std::uint64_t nanoseconds) {
+std::string tick_text(std::uint64_t nanoseconds) {
   constexpr std::array<std::pair<std::uint64_t, const char*>, 3> units = {
       {{1'000'000'000, "s"}, {1'000'000, "ms"}, {1000, "us"}}};
   for (const auto& [size, name] : units)
@@ -55,14 +55,18 @@ std::string decade_text(std::uint64_t nanoseconds) {
 
 std::string time_axis(const frame& plot) {
   std::string out = line("axis", chart_left, plot.y(0), chart_width - chart_right, plot.y(0));
-  for (std::uint64_t tick = 1; tick <= plot.scale.high; tick *= 10) {
-    if (tick < plot.scale.low) continue;
-    const auto x = plot.x(static_cast<double>(tick));
-    out += line("grid", x, plot.y(1), x, plot.y(0));
-    // The last label must stay inside the chart.
-    out += text(x, plot.height - 8, x > chart_width - 3 * chart_right ? "end" : "middle",
-                decade_text(tick));
-  }
+  // A short axis may contain only one power of ten.
+  const bool is_short = plot.scale.high < plot.scale.low * 100;
+  for (std::uint64_t decade = 1; decade <= plot.scale.high; decade *= 10)
+    for (const std::uint64_t step : {1ULL, 2ULL, 5ULL}) {
+      const auto tick = decade * step;
+      if (tick < plot.scale.low || tick > plot.scale.high || (step > 1 && !is_short)) continue;
+      const auto x = plot.x(static_cast<double>(tick));
+      out += line("grid", x, plot.y(1), x, plot.y(0));
+      // The last label must stay inside the chart.
+      out += text(x, plot.height - 8, x > chart_width - 3 * chart_right ? "end" : "middle",
+                  tick_text(tick));
+    }
   return out;
 }
 
@@ -85,8 +89,8 @@ std::string curve(const frame& plot, const latency_figures& figures, std::size_t
     const auto share = static_cast<double>(seen) / static_cast<double>(figures.summary.samples);
     points += fmt::format(" {:.1f},{:.1f}", plot.x(static_cast<double>(step.upper)), plot.y(share));
   }
-  return fmt::format("<polyline class=\"curve curve{}\" points=\"{}\"/>", index % curve_colours,
-                     points);
+  const auto colour = index < curve_colours ? fmt::format("curve{}", index) : std::string("rest");
+  return fmt::format("<polyline class=\"curve {}\" points=\"{}\"/>", colour, points);
 }
 
 std::string opening(double height, std::string_view label) {
@@ -99,7 +103,7 @@ std::string mark(const frame& plot, const std::optional<std::uint64_t>& value, c
                  bool to_the_left) {
   if (!value) return {};
   const auto x = plot.x(static_cast<double>(*value));
-  if (x < chart_left + 30) to_the_left = false;
+  // Left of the axis, there is room for a label.
   if (x > chart_width - 40) to_the_left = true;
   return line("mark", x, plot.y(1) - 4, x, plot.y(0)) +
          text(to_the_left ? x - 3 : x + 3, plot.y(1) - 1, to_the_left ? "end" : "start", name);
@@ -132,7 +136,8 @@ std::string distribution_svg(const std::vector<named_figures>& all) {
   const frame plot{.scale = scale_of(all), .height = 190};
   auto out = opening(plot.height, "share of samples by time, a curve for each CPU");
   out += share_axis(plot) + time_axis(plot);
-  for (std::size_t i = 0; i < all.size(); ++i)
+  // Backwards, so that the curves with colours are on top.
+  for (auto i = all.size(); i-- > 0;)
     if (all[i].figures->summary.samples > 0) out += curve(plot, *all[i].figures, i);
   return out + "</svg>\n";
 }

@@ -1,5 +1,5 @@
 // SVG charts of measured times, for embedding in a page. The page's style sheet sets the colours
-// (classes curve0 to curve7, axis, grid, bar, mark). Pure.
+// (classes curve0 to curve7, rest, axis, grid, bar, mark). Pure.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ struct named_figures {
 };
 
 /// Draws the cumulative distribution of the samples: one curve per entry, on a logarithmic time
-/// axis.
+/// axis. The first eight entries have colours of their own.
 [[nodiscard]] std::string distribution_svg(const std::vector<named_figures>& all);
 
 /// Draws a histogram of the samples with marks at p50 and p99. `low` and `high` (nanoseconds) are

@@ -13,6 +13,7 @@ struct heat_cell {
   std::string label = {};            ///< cell text
   std::string tip = {};              ///< tooltip
   bool doubtful = false;             ///< hatched: measured, but not verified
+  bool is_baseline = false;          ///< grey, and outside the scale: measured without an IPI
 };
 
 struct heat_map {
@@ -30,8 +31,9 @@ struct heat_map {
 [[nodiscard]] heat_map cpu_pairs_map(const std::vector<unsigned>& from_cpus,
                                      const std::vector<unsigned>& to_cpus);
 
-/// Returns a complete SVG document. Like to_text(), throws std::invalid_argument if the number of
-/// cells is wrong.
+/// Returns a complete SVG document, with a legend of the colours, for light and dark backgrounds. A
+/// map with many columns has small cells without labels, which are then only in the tooltips. Like
+/// to_text(), throws std::invalid_argument if the number of cells is wrong.
 [[nodiscard]] std::string to_svg(const heat_map& map);
 
 /// Returns the labels as a text matrix without title and note. `in_colour` adds 24-bit colours (ISO

@@ -20,28 +20,42 @@ unsigned between(unsigned a, unsigned b, double part) {
   return static_cast<unsigned>(std::lround(start + (static_cast<double>(b) - start) * part));
 }
 
+bool is_on_scale(const heat_cell& cell) {
+  return !cell.is_baseline && cell.value && *cell.value > 0;
+}
+
 }  // namespace
+
+std::string to_string(const colour& value) {
+  return fmt::format("#{:02x}{:02x}{:02x}", value.red, value.green, value.blue);
+}
 
 heat_scale::heat_scale(const std::vector<heat_cell>& cells) {
   for (const auto& cell : cells) {
-    if (!cell.value || *cell.value <= 0) continue;
+    if (!is_on_scale(cell)) continue;
     low_ = low_ == 0 ? *cell.value : std::min(low_, *cell.value);
     high_ = std::max(high_, *cell.value);
   }
 }
 
 std::optional<double> heat_scale::position_of(const heat_cell& cell) const {
-  if (!cell.value || *cell.value <= 0) return std::nullopt;
+  if (!is_on_scale(cell)) return std::nullopt;
+  return std::log(*cell.value / low_) / log_span();
+}
+
+double heat_scale::log_span() const {
   // Nearly equal values should not span the whole scale.
-  const auto span = std::max(std::log(high_ / low_), std::log(4.0));
-  return std::log(*cell.value / low_) / span;
+  return std::max(std::log(high_ / low_), std::log(4.0));
+}
+
+double heat_scale::value_at(double position) const {
+  return low_ * std::exp(position * log_span());
 }
 
 heat_paint heat_scale::paint_of(const heat_cell& cell) const {
   const auto position = position_of(cell);
   if (!position) return {};
-  const auto fill = colour_at(*position);
-  return {.fill = fmt::format("#{:02x}{:02x}{:02x}", fill.red, fill.green, fill.blue),
+  return {.fill = to_string(colour_at(*position)),
           .ink = is_dark(*position) ? "#ffffff" : "#000000"};
 }
 

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "base/enum_name.hpp"
 #include "channels/channel_kind.hpp"
 #include "channels/rates.hpp"
@@ -20,6 +23,20 @@ count channel_growth(const channels::interrupt_table& before,
   return row == nullptr ? std::nullopt : channels::growth_on(before, after, row->label, cpu);
 }
 
+/// Returns the delta, on `cpu`, of the GIC's IPI rows with one of the descriptions; nullopt if
+/// there is no such row (ipi_types[] in arch/arm/kernel/smp.c and arch/arm64/kernel/smp.c).
+count gic_growth(const channels::interrupt_table& before, const channels::interrupt_table& after,
+                 std::initializer_list<std::string_view> descriptions, unsigned cpu) {
+  count sum;
+  for (const auto& row : after.rows) {
+    if (!row.label.starts_with("IPI")) continue;
+    if (std::ranges::count(descriptions, row.description) == 0) continue;
+    if (const auto grown = channels::growth_on(before, after, row.label, cpu))
+      sum = sum.value_or(0) + *grown;
+  }
+  return sum;
+}
+
 void add(count& sum, const count& value) {
   if (value) sum = sum.value_or(0) + *value;
 }
@@ -27,11 +44,13 @@ void add(count& sum, const count& value) {
 }  // namespace
 
 std::uint64_t ipi_counts::calls() const noexcept {
-  return has_pv() ? *callfunc + *callfuncsingle : cal.value_or(0);
+  if (has_pv()) return *callfunc + *callfuncsingle;
+  return has_gic() ? *gic_callfunc : cal.value_or(0);
 }
 
 std::uint64_t ipi_counts::wakes() const noexcept {
-  return calls() + (has_pv() ? *resched : res.value_or(0));
+  if (has_pv()) return calls() + *resched;
+  return calls() + (has_gic() ? *gic_resched : res.value_or(0));
 }
 
 ipi_counts& ipi_counts::operator+=(const ipi_counts& other) noexcept {
@@ -40,6 +59,8 @@ ipi_counts& ipi_counts::operator+=(const ipi_counts& other) noexcept {
   add(callfuncsingle, other.callfuncsingle);
   add(res, other.res);
   add(cal, other.cal);
+  add(gic_resched, other.gic_resched);
+  add(gic_callfunc, other.gic_callfunc);
   return *this;
 }
 
@@ -49,7 +70,11 @@ ipi_counts ipis_between(const channels::interrupt_table& before,
           .callfunc = channel_growth(before, after, "callfunc", cpu),
           .callfuncsingle = channel_growth(before, after, "callfuncsingle", cpu),
           .res = channels::growth_on(before, after, "RES", cpu),
-          .cal = channels::growth_on(before, after, "CAL", cpu)};
+          .cal = channels::growth_on(before, after, "CAL", cpu),
+          .gic_resched = gic_growth(before, after, {"Rescheduling interrupts"}, cpu),
+          // Before Linux 3.17, ARM counts single function calls in a row of their own.
+          .gic_callfunc = gic_growth(
+              before, after, {"Function call interrupts", "Single function call interrupts"}, cpu)};
 }
 
 std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned cpu) {
@@ -80,6 +105,10 @@ ipi_type_facts type_of(const std::vector<ipi_counts>& counted) {
   ipi_counts sum;
   for (const auto& counts : counted)
     sum += counts;
+  if (sum.has_gic() && sum.wakes() > 0)
+    return {
+        ipi_type::native,
+        fmt::format("the GIC's IPI rows counted {} IPIs; ARM guests have no PV IPIs", sum.wakes())};
   const auto channels =
       sum.resched.value_or(0) + sum.callfunc.value_or(0) + sum.callfuncsingle.value_or(0);
   const auto rows = sum.res.value_or(0) + sum.cal.value_or(0);

@@ -3,6 +3,9 @@
 //
 // The kernel's PV handlers also increment rows RES and CAL, so these rows hold the totals. Only the
 // event-channel rows (resched, callfunc, callfuncsingle) show that IPIs went through Xen.
+//
+// ARM has neither: its IPIs are interrupts of the GIC, which Xen virtualizes, in rows IPI0, IPI1,
+// ... Their numbers differ between kernels, so they are found by their descriptions.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +27,15 @@ struct ipi_counts {
   /// Rows RES and CAL; unset if the kernel has no such rows.
   std::optional<std::uint64_t> res = {};
   std::optional<std::uint64_t> cal = {};
+  /// ARM: the rows of rescheduling and of function call interrupts; unset on x86.
+  std::optional<std::uint64_t> gic_resched = {};
+  std::optional<std::uint64_t> gic_callfunc = {};
 
   /// True if the kernel has rows that count IPIs.
-  [[nodiscard]] bool is_known() const noexcept { return has_pv() || (res && cal); }
+  [[nodiscard]] bool is_known() const noexcept { return has_pv() || has_gic() || (res && cal); }
   [[nodiscard]] bool has_pv() const noexcept { return resched && callfunc && callfuncsingle; }
-  /// Function calls: callfunc and callfuncsingle, or CAL.
+  [[nodiscard]] bool has_gic() const noexcept { return gic_resched && gic_callfunc; }
+  /// Function calls: callfunc and callfuncsingle, or CAL, or those of the GIC.
   [[nodiscard]] std::uint64_t calls() const noexcept;
   /// IPIs that can wake a CPU: function calls and reschedules.
   [[nodiscard]] std::uint64_t wakes() const noexcept;

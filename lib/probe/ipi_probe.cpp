@@ -114,11 +114,16 @@ std::vector<ipi_counts> run_series(const series& plan, const ipi_probe_options& 
   ipi_measurement result;
   std::vector<ipi_counts> counts;
   bool all_counted = true;
+  bool ended_early = false;
   const std::uint64_t max_calls = 3ULL * options.count + 5ULL * options.batch;
   auto calls = options.batch;
   std::uint64_t made = 0;
   while (result.calls < options.count && made < max_calls) {
     if (result.kept == 0 && result.thrown_away == max_discarded) break;
+    if (options.go_on && !options.go_on(result.calls)) {
+      ended_early = true;
+      break;
+    }
     const auto start = clock::now();
     made += calls;
     const auto latest = run_batch(plan, calls, options.root);
@@ -136,6 +141,8 @@ std::vector<ipi_counts> run_series(const series& plan, const ipi_probe_options& 
     // The kernel throttles SCHED_FIFO threads that use more than 95% of a CPU.
     std::this_thread::sleep_for((clock::now() - start) / 8);
   }
+  if (result.kept == 0 && ended_early)
+    throw failure(std::make_error_code(std::errc::operation_canceled), "measure IPIs");
   result.verdict = result.kept == 0 ? probe_verdict::refuted
                    : all_counted    ? probe_verdict::verified
                                     : probe_verdict::unverified;

@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,9 @@ struct ipi_probe_options {
   /// Doubled, up to 20 ms, after a batch with fewer IPIs than wake-ups.
   std::chrono::nanoseconds rest{std::chrono::microseconds{200}};
   std::chrono::milliseconds timeout{5000};  ///< for a single reply
+  /// Called between batches with the number of calls kept so far, on the thread that measures;
+  /// returning false ends the measurement of this pair early.
+  std::function<bool(std::uint64_t calls)> go_on = {};
   system_root root = system_root::from_environment();
 };
 

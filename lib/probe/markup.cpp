@@ -1,5 +1,7 @@
 #include "probe/markup.hpp"
 
+#include <fmt/format.h>
+
 namespace xenpv::probe {
 
 std::string escaped(std::string_view text) {
@@ -21,6 +23,17 @@ std::string escaped(std::string_view text) {
       default:
         if (static_cast<unsigned char>(character) >= 0x20) out += character;
     }
+  }
+  return out;
+}
+
+std::string grouped_digits(std::uint64_t number) {
+  constexpr std::string_view narrow_space = "\u202f";
+  const auto digits = fmt::format("{}", number);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += narrow_space;
+    out += digits[i];
   }
   return out;
 }

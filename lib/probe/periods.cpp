@@ -22,7 +22,8 @@ void periods::woke(time now, std::uint64_t over) {
   if (counts) {
     ++wake_ups_;
     lost_ += over - 1;
-    wake_lateness_.add(late(due_));
+    last_lateness_ = late(due_);
+    wake_lateness_.add(last_lateness_);
     if (kept_.size() < keep_) kept_.push_back({due_, now});
   } else {
     ++warmed_up_;

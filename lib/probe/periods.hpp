@@ -35,6 +35,8 @@ class periods {
   [[nodiscard]] const fine_histogram& lateness() const noexcept { return lateness_; }
   /// Lateness of the wake-ups only; ignores lost periods.
   [[nodiscard]] const fine_histogram& wake_lateness() const noexcept { return wake_lateness_; }
+  /// Lateness of the last counted wake-up, in nanoseconds; 0 before the first one.
+  [[nodiscard]] std::uint64_t last_lateness() const noexcept { return last_lateness_; }
   [[nodiscard]] std::uint64_t wake_ups() const noexcept { return wake_ups_; }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
   [[nodiscard]] std::uint64_t warmed_up() const noexcept { return warmed_up_; }
@@ -48,6 +50,7 @@ class periods {
   std::uint64_t warmed_up_ = 0;
   std::uint64_t wake_ups_ = 0;
   std::uint64_t lost_ = 0;
+  std::uint64_t last_lateness_ = 0;
   fine_histogram lateness_;
   fine_histogram wake_lateness_;
   std::vector<wake> kept_;

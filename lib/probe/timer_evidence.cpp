@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "channels/channel_kind.hpp"
@@ -29,6 +30,16 @@ void judge_counts(timer_result& out, const std::optional<std::uint64_t>& counted
   out.reasons.push_back(text);
 }
 
+/// ARM guests have no PV timer: Xen virtualizes the CPU's generic timer (xen/arch/arm/vtimer.c),
+/// and its private interrupt is counted on each CPU.
+void judge_arm(timer_result& out) {
+  const auto& evidence = out.evidence;
+  if (!evidence.is_generic_timer() && !evidence.device.empty())
+    return refute(out, fmt::format("the timer of CPU {} is '{}', not the CPU's generic timer",
+                                   out.cpu, evidence.device));
+  judge_counts(out, evidence.generic_events, "arch_timer");
+}
+
 void judge_pv(timer_result& out) {
   const auto& evidence = out.evidence;
   if (!evidence.is_pv_timer() && !evidence.device.empty())
@@ -43,11 +54,31 @@ void judge_pv(timer_result& out) {
                             *evidence.local_interrupts));
 }
 
+/// The secure and the nonsecure interrupt of the physical timer have rows of the same name
+/// (drivers/clocksource/arm_arch_timer.c), so their counts are added. Returns nullopt if there is
+/// no row.
+std::optional<std::uint64_t> generic_timer_growth(const channels::interrupt_table& before,
+                                                  const channels::interrupt_table& after,
+                                                  unsigned cpu) {
+  std::optional<std::uint64_t> sum;
+  for (const auto& row : after.rows) {
+    if (std::ranges::count(row.actions, "arch_timer") == 0) continue;
+    if (const auto grown = channels::growth_on(before, after, row.label, cpu))
+      sum = sum.value_or(0) + *grown;
+  }
+  return sum;
+}
+
 }  // namespace
 
 void count_timers(const channels::interrupt_table& before, const channels::interrupt_table& after,
                   timer_result& out) {
   auto& evidence = out.evidence;
+  evidence.is_arm = channels::is_arm(after);
+  if (evidence.is_arm) {
+    evidence.generic_events = generic_timer_growth(before, after, out.cpu);
+    return;
+  }
   evidence.local_interrupts = channels::growth_on(before, after, "LOC", out.cpu);
   const auto* row =
       channels::find_row(after, {.kind = channels::channel_kind::timer, .cpu = out.cpu});
@@ -70,6 +101,11 @@ void judge_timer(timer_result& out, timer_method method, bool on_xen) {
     out.reasons.emplace_back("no timer fired");
     return;
   }
+  // Without the rows, the device shows the architecture.
+  const bool is_arm = out.evidence.is_arm || out.evidence.is_generic_timer();
+  if (is_arm && !on_xen)
+    out.reasons.emplace_back("not a Xen guest: the evidence is from row arch_timer");
+  if (is_arm) return judge_arm(out);
   if (on_xen) return judge_pv(out);
   out.reasons.emplace_back("not a Xen guest: the evidence is from row LOC");
   judge_counts(out, out.evidence.local_interrupts, "LOC");

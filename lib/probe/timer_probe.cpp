@@ -29,6 +29,7 @@ constexpr std::uint64_t warm_up = 8;
 /// Input and output of one CPU's thread.
 struct timer_thread {
   timer_result result = {};
+  live_figures live;
   std::vector<periods::wake> wakes = {};  ///< for split_wakes()
 };
 
@@ -54,14 +55,14 @@ nanoseconds first_due(nanoseconds base, nanoseconds interval, std::size_t index,
 }
 
 void run_periods(const timer_probe_options& options, periods& schedule, nanoseconds end,
-                 const stop_flag& stop) {
+                 const stop_flag& stop, live_figures& live) {
   switch (options.method) {
     case timer_method::clock_nanosleep:
-      return run_clock_nanosleep(schedule, end, stop);
+      return run_clock_nanosleep(schedule, end, stop, live);
     case timer_method::timerfd:
-      return run_timerfd(schedule, options.interval, end, stop);
+      return run_timerfd(schedule, options.interval, end, stop, live);
     case timer_method::asio:
-      return run_asio(schedule, end, stop);
+      return run_asio(schedule, end, stop, live);
     case timer_method::spin:
       break;
   }
@@ -81,12 +82,12 @@ void measure_here(const timer_probe_options& options, nanoseconds first, const s
   const auto start = monotonic_now();
   if (options.method == timer_method::spin) {
     out.gaps.emplace();
-    run_spin(out.times, *out.gaps, options.gap, start + options.duration, stop);
+    run_spin(out.times, *out.gaps, options.gap, start + options.duration, stop, thread.live);
     out.took = monotonic_now() - start;
   } else {
     periods schedule(first, options.interval, warm_up, wakes_to_keep(options));
     const auto lead = options.interval * static_cast<std::int64_t>(warm_up);
-    run_periods(options, schedule, first + lead + options.duration, stop);
+    run_periods(options, schedule, first + lead + options.duration, stop, thread.live);
     // The first counted period began one interval before it was due.
     out.took = monotonic_now() - (first + lead - options.interval);
     out.times = schedule.lateness();
@@ -137,7 +138,7 @@ sample take_sample(const timer_report& report) {
   return out;
 }
 
-void count(const sample& before, const sample& after, timer_result& out) {
+void add_counts(const sample& before, const sample& after, timer_result& out) {
   if (before.interrupts.value && after.interrupts.value)
     count_timers(*before.interrupts.value, *after.interrupts.value, out);
   else
@@ -165,13 +166,21 @@ void name_device(const clock_facts& facts, timer_result& out) {
 
 using workers = std::vector<std::unique_ptr<measuring_thread>>;
 
+timer_progress progress_of(nanoseconds left, const std::vector<timer_thread>& threads) {
+  timer_progress out{.left = left};
+  for (const auto& thread : threads)
+    out.cpus.push_back({.cpu = thread.result.cpu, .late = thread.live.read()});
+  return out;
+}
+
 /// Waits until `end`. Returns false if options.go_on() or a failed thread ended the wait early.
-bool wait_for(const timer_probe_options& options, nanoseconds end, const workers& all) {
+bool wait_for(const timer_probe_options& options, nanoseconds end, const workers& all,
+              const std::vector<timer_thread>& threads) {
   constexpr nanoseconds step = std::chrono::milliseconds(100);
   for (auto now = monotonic_now(); now < end; now = monotonic_now()) {
     for (const auto& worker : all)
       if (worker->has_failed()) return false;
-    if (options.go_on && !options.go_on(end - now)) return false;
+    if (options.go_on && !options.go_on(progress_of(end - now, threads))) return false;
     std::this_thread::sleep_for(std::min(step, end - now));
   }
   return true;
@@ -192,7 +201,7 @@ bool run_all(const timer_probe_options& options, std::vector<timer_thread>& thre
         std::make_unique<measuring_thread>(threads[i].result.cpu, options.schedule, measure));
   }
   const auto lead = options.interval * static_cast<std::int64_t>(warm_up + 2);
-  const bool completed = wait_for(options, base + lead + options.duration, all);
+  const bool completed = wait_for(options, base + lead + options.duration, all, threads);
   if (!completed) stop.set();
   for (std::size_t i = 0; i < threads.size(); ++i) {
     threads[i].result.thread = all[i]->wait_until_ready();
@@ -264,7 +273,7 @@ timer_report measure_timers(const timer_probe_options& options) {
   out.incarnation_after = after.incarnation;
   for (auto& thread : threads) {
     name_device(facts, thread.result);
-    count(before, after, thread.result);
+    add_counts(before, after, thread.result);
     judge_timer(thread.result, options.method, out.guest != xen::guest_type::none);
     if (out.was_migrated()) doubt_migrated(thread.result);
     out.cpus.push_back(std::move(thread.result));

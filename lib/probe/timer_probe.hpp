@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "probe/clock_cost.hpp"
+#include "probe/live_figures.hpp"
 #include "probe/probe_verdict.hpp"
 #include "probe/scheduling.hpp"
 #include "probe/trace_split.hpp"
@@ -37,6 +38,18 @@ enum class timer_method {
 };
 [[nodiscard]] std::string_view to_string(timer_method method) noexcept;
 
+/// The state of a running measurement.
+struct timer_progress {
+  struct cpu_figures {
+    unsigned cpu = 0;
+    /// Lateness of the wake-ups. For `spin`: intervals between clock reads; the last one is the
+    /// longest of 80 ms.
+    live_snapshot late = {};
+  };
+  std::chrono::nanoseconds left{};
+  std::vector<cpu_figures> cpus = {};
+};
+
 struct timer_probe_options {
   timer_method method = timer_method::clock_nanosleep;
   std::vector<unsigned> cpus = {};  ///< empty: all CPUs that this process may use
@@ -47,8 +60,8 @@ struct timer_probe_options {
   std::chrono::nanoseconds gap{std::chrono::microseconds{10}};
   bool split = false;  ///< trace the kernel's timers, which adds overhead; requires root
   system_root root = system_root::from_environment();
-  /// Called every 100 ms with the remaining time; returning false ends the measurement early.
-  std::function<bool(std::chrono::nanoseconds left)> go_on = {};
+  /// Called every 100 ms; returning false ends the measurement early.
+  std::function<bool(const timer_progress&)> go_on = {};
 };
 
 /// The evidence of which timer fired on one CPU. Deltas are between two snapshots, before and after
@@ -61,7 +74,11 @@ struct timer_evidence {
   std::optional<std::uint64_t> timer_elsewhere = {};  ///< delta on other CPUs; must be 0
   /// Delta of row LOC: interrupts from the (emulated) local APIC timer.
   std::optional<std::uint64_t> local_interrupts = {};
+  /// ARM: delta of row arch_timer, the CPU's generic timer, on its own CPU.
+  std::optional<std::uint64_t> generic_events = {};
+  bool is_arm = false;  ///< ARM has neither a PV timer nor an APIC: the generic timer is right
   [[nodiscard]] bool is_pv_timer() const noexcept { return device == "xen"; }
+  [[nodiscard]] bool is_generic_timer() const noexcept { return device == "arch_sys_timer"; }
 };
 
 /// For `spin`: the intervals in which the vCPU did not run this thread.

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "xenpv/base/error.hpp"
@@ -27,7 +28,18 @@ nanoseconds monotonic_now() {
   return std::chrono::seconds(now.tv_sec) + nanoseconds(now.tv_nsec);
 }
 
-void run_clock_nanosleep(periods& schedule, nanoseconds end, const stop_flag& stop) {
+void publish(const periods& schedule, live_figures& live) noexcept {
+  const auto& late = schedule.wake_lateness();
+  live.set({.samples = late.count(),
+            .lost = schedule.lost(),
+            .min = late.min(),
+            .last = schedule.last_lateness(),
+            .mean = static_cast<std::uint64_t>(late.mean()),
+            .max = late.max()});
+}
+
+void run_clock_nanosleep(periods& schedule, nanoseconds end, const stop_flag& stop,
+                         live_figures& live) {
   while (schedule.due() < end && !stop.is_set()) {
     const auto due = timespec_of(schedule.due());
     int error = 0;
@@ -37,10 +49,12 @@ void run_clock_nanosleep(periods& schedule, nanoseconds end, const stop_flag& st
     const auto now = monotonic_now();
     if (error != 0) throw_errno(error, "sleep with clock_nanosleep");
     schedule.woke(now);
+    publish(schedule, live);
   }
 }
 
-void run_timerfd(periods& schedule, nanoseconds interval, nanoseconds end, const stop_flag& stop) {
+void run_timerfd(periods& schedule, nanoseconds interval, nanoseconds end, const stop_flag& stop,
+                 live_figures& live) {
   const unique_fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
   if (!timer) throw_errno("create a timerfd");
   const itimerspec setting{.it_interval = timespec_of(interval),
@@ -55,11 +69,12 @@ void run_timerfd(periods& schedule, nanoseconds interval, nanoseconds end, const
       schedule.woke(now, over);
     else if (size < 0 && errno != EINTR)
       throw_errno("read a timerfd");
+    publish(schedule, live);
   }
 }
 
 void run_spin(fine_histogram& times, gap_facts& gaps, nanoseconds shortest_gap, nanoseconds end,
-              const stop_flag& stop) {
+              const stop_flag& stop, live_figures& live) {
   using namespace std::chrono_literals;
   // Busy for 80 ms of every 100 ms, below the kernel's default limit of 950 ms per second.
   constexpr auto busy_time = 80ms;
@@ -67,10 +82,12 @@ void run_spin(fine_histogram& times, gap_facts& gaps, nanoseconds shortest_gap, 
   auto last = monotonic_now();
   while (last < end && !stop.is_set()) {
     const auto start = last;
+    nanoseconds longest{};
     while (last - start < busy_time) {
       const auto now = monotonic_now();
       const auto gap = now - last;
       times.add(static_cast<std::uint64_t>(gap.count()));
+      longest = std::max(longest, gap);
       if (gap >= shortest_gap) {
         ++gaps.count;
         gaps.total += gap;
@@ -78,6 +95,11 @@ void run_spin(fine_histogram& times, gap_facts& gaps, nanoseconds shortest_gap, 
       last = now;
     }
     gaps.looked += last - start;
+    live.set({.samples = times.count(),
+              .min = times.min(),
+              .last = static_cast<std::uint64_t>(longest.count()),
+              .mean = static_cast<std::uint64_t>(times.mean()),
+              .max = times.max()});
     ::nanosleep(&rest, nullptr);
     last = monotonic_now();
   }

@@ -10,6 +10,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "base/shell_quote.hpp"
 #include "sim/listen.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -55,8 +56,10 @@ json execute(host& simulated_host, const std::string& command, const json& reque
     simulated_host.destroy_domain(domain_of(request));
     return json::object();
   }
-  if (command == "directory")
-    return {{"directory", simulated_host.domain_directory(domain_of(request))}};
+  if (command == "find") {
+    const auto domain = simulated_host.find_domain(request.at("domain").get<std::string>());
+    return {{"domid", raw(domain.number)}, {"name", domain.name}, {"directory", domain.directory}};
+  }
   if (command == "virq") {
     simulated_host.raise_virq(domain_of(request), request.at("virq").get<std::uint32_t>());
     return json::object();
@@ -106,7 +109,7 @@ host::admin_service::~admin_service() {
 }
 
 void host::admin_service::accept() {
-  unique_fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  auto socket = accept_permitted(listener_.get(), SOCK_NONBLOCK);
   if (!socket) return;
   const int fd = socket.get();
   clients_[fd] = std::make_shared<client>(client{std::move(socket), {}});
@@ -150,8 +153,12 @@ unique_fd connect_to_host(const std::filesystem::path& directory) {
   try {
     return connect_to(directory / "admin", SOCK_STREAM);
   } catch (const failure& problem) {
+    const bool is_refused = problem.code() == std::errc::permission_denied;
     throw failure(problem.code(), fmt::format("simulated host in {}", directory.string()),
-                  "is it running? `xenpv-sim start --dir` starts a host");
+                  is_refused
+                      ? "only its owner and root may use it"
+                      : fmt::format("is it running? `xenpv-sim start --dir {}` starts a host",
+                                    shell_quote(directory.string())));
   }
 }
 
@@ -184,9 +191,24 @@ std::string ask_host(const std::filesystem::path& directory, const std::string& 
   return text;
 }
 
+domain_identity find_domain(const std::filesystem::path& directory, const std::string& name_or_id) {
+  const json request{{"command", "find"}, {"domain", name_or_id}};
+  const auto reply = json::parse(ask_host(directory, request.dump()));
+  return {domain_of(reply), reply.at("name").get<std::string>(),
+          reply.at("directory").get<std::string>()};
+}
+
 std::filesystem::path ask_domain_directory(const std::filesystem::path& directory, domid domain) {
-  const json request{{"command", "directory"}, {"domid", raw(domain)}};
-  return json::parse(ask_host(directory, request.dump())).at("directory").get<std::string>();
+  return find_domain(directory, fmt::format("{}", domain)).directory;
+}
+
+bool is_running(const std::filesystem::path& directory) {
+  try {
+    const auto socket = connect_to(directory / "admin", SOCK_STREAM);
+    return true;
+  } catch (const failure&) {
+    return false;
+  }
 }
 
 namespace {

@@ -42,6 +42,10 @@ struct host::admin_service {
 /// object). Throws `failure` if no host is running or if the host rejects the request.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
+/// Finds a domain of the host running in `directory` by its name or ID. Throws `failure` like
+/// ask_host().
+[[nodiscard]] domain_identity find_domain(const std::filesystem::path& directory,
+                                          const std::string& name_or_id);
 /// Returns the directory of a domain, for domain_environment(). `directory` is the host's
 /// directory. Throws `failure` like ask_host().
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
@@ -51,6 +55,8 @@ struct host::admin_service {
 void await_backends(const std::filesystem::path& directory);
 /// Kills and restarts the external backend of a disk, and waits like await_backends().
 void restart_backend(const std::filesystem::path& directory, domid domain, std::uint32_t device);
+/// Whether a host that this user may control is running in `directory`.
+[[nodiscard]] bool is_running(const std::filesystem::path& directory);
 /// Stops the host and waits until its process has exited.
 void stop_host(const std::filesystem::path& directory);
 

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/parse.hpp"
 #include "sim/backend_process.hpp"
 #include "sim/backend_program.hpp"
 #include "sim/launch.hpp"
@@ -180,9 +181,11 @@ void external_backends::reap() {
     if (!ended) continue;
     target->process.reset();
     target->end = fmt::format("it ended with {}", describe_status(*ended));
-    if (!target->restarting)
-      log().error("{}: {}; its log is {}:\n{}", target->description(), target->end,
-                  target->log.string(), tail_of(target->log));
+    if (target->restarting) continue;
+    log().error("{}: {}; its log is {}:", target->description(), target->end, target->log.string());
+    const auto tail = tail_of(target->log);
+    for (const auto line : split(tail, '\n'))
+      log().error("  {}", line);
   }
 }
 

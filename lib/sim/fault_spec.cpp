@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <limits>
+
+#include "base/closest_word.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -51,9 +54,13 @@ result<void> parse_fault(std::string_view text, fault_switches& switches) {
   if (name == "store-fail") return assign(count(), switches.store_fail_every);
   if (name == "store-eagain") return assign(count(), switches.store_eagain_every);
   if (name == "store-vanish") return assign(count(), switches.store_vanish_after);
+  constexpr std::array<std::string_view, 9> known = {
+      "event-lost", "event-doubled", "event-delayed", "grant-refused", "store-slow",
+      "store-fail", "store-eagain",  "store-vanish",  "none"};
   return make_error(errc::invalid_argument, fmt::format("fault '{}'", text),
                     "expected event-lost, event-doubled, event-delayed, grant-refused, store-slow, "
-                    "store-fail, store-eagain, store-vanish or none");
+                    "store-fail, store-eagain, store-vanish or none" +
+                        did_you_mean(name, known));
 }
 
 }  // namespace xenpv::sim

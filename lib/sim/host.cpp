@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/parse.hpp"
+#include "base/utf8.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/listen.hpp"
 #include "xenpv/base/error.hpp"
@@ -18,6 +19,8 @@
 
 namespace xenpv::sim {
 namespace {
+
+constexpr std::string_view guest_name_prefix = "guest-";
 
 unique_fd create_shared_memory() {
   unique_fd memory(::memfd_create("xenpv-sim-host", MFD_CLOEXEC));
@@ -67,7 +70,7 @@ host::host(host_options options)
       events_(*state_, options_.max_channels),
       grants_(*state_, events_),
       store_(quota_of(options_.version), controls_of(options_.version)),
-      store_sockets_(reactor_, store_),
+      store_sockets_(reactor_, store_, options_.allowed_user),
       toolstack_(store_, options_.cpus),
       external_backends_(
           reactor_, store_, [this] { store_sockets_.flush(); }, options_.directory) {
@@ -113,19 +116,25 @@ domid host::create_domain(std::optional<domid> number) {
   const auto slot = static_cast<std::uint8_t>(free - domains_.begin());
 
   auto record = std::make_unique<domain_record>();
-  record->name = domain == domid_0 ? "Domain-0" : fmt::format("guest-{}", domain);
-  record->directory = options_.directory / fmt::format("dom{}", domain);
+  record->name = domain == domid_0 ? "Domain-0" : unused_name(domain);
+  // After a restore with another ID, the domain's first ID may be given to a new domain, but
+  // neither its name nor its directory.
+  record->directory =
+      options_.directory /
+      (domain == domid_0 ? "dom0" : "dom" + record->name.substr(guest_name_prefix.size()));
   std::filesystem::create_directories(record->directory);
+  restrict_directory(record->directory, options_.allowed_user);
   toolstack::build_machine(record->directory / "root", domain, options_.grant_limit,
-                           options_.version);
+                           options_.version,
+                           std::filesystem::perms{options_.allowed_user ? 0666U : 0600U});
 
   state_->domains[slot].generation.store(next_slot_generation_++);
   events_.start_domain(slot, domain, options_.cpus);
   grants_.start_domain(slot);
   toolstack_.build_domain(domain, record->name,
                           domain == domid_0 ? std::span<const disk_spec>{} : options_.disks);
-  record->control_listener =
-      listen_at(record->directory / "control", SOCK_SEQPACKET | SOCK_NONBLOCK);
+  record->control_listener = listen_at(record->directory / "control",
+                                       SOCK_SEQPACKET | SOCK_NONBLOCK, options_.allowed_user);
   reactor_.add(record->control_listener.get(), EPOLLIN,
                [this, slot](std::uint32_t) { accept_process(slot); });
   store_sockets_.open(slot, domain, record->directory / "xenstored");
@@ -264,16 +273,49 @@ void host::set_faults(const fault_switches& faults) {
   store_sockets_.set_faults(faults);
 }
 
+domain_identity host::identity_of(std::uint8_t slot) const {
+  return {domid{static_cast<std::uint16_t>(state_->domains[slot].domain.load())},
+          domains_[slot]->name, domains_[slot]->directory};
+}
+
+std::string host::unused_name(domid domain) const {
+  const auto is_used = [this](const std::string& name) {
+    return std::ranges::any_of(domains_,
+                               [&](const auto& other) { return other && other->name == name; });
+  };
+  const auto first = fmt::format("{}{}", guest_name_prefix, domain);
+  auto name = first;
+  for (unsigned i = 2; is_used(name); ++i)
+    name = fmt::format("{}-{}", first, i);
+  return name;
+}
+
+std::string host::list_domains() const {
+  std::string out;
+  for (std::size_t i = 0; i < domains_.size(); ++i) {
+    if (!domains_[i]) continue;
+    const auto domain = identity_of(static_cast<std::uint8_t>(i));
+    out += fmt::format("{}{} ({})", out.empty() ? "" : ", ", domain.name, domain.number);
+  }
+  return out;
+}
+
 std::uint8_t host::slot_of(domid domain) const {
   const auto slot = events_.find_domain(domain);
   if (!slot)
     throw failure(errc::invalid_argument, fmt::format("domain {}", domain),
-                  "no such domain on this host; `xenpv-sim status` lists the domains");
+                  fmt::format("no such domain; this host has {}", list_domains()));
   return *slot;
 }
 
-std::filesystem::path host::domain_directory(domid domain) const {
-  return domains_[slot_of(domain)]->directory;
+domain_identity host::find_domain(std::string_view name_or_id) const {
+  for (std::size_t i = 0; i < domains_.size(); ++i)
+    if (domains_[i] && domains_[i]->name == name_or_id)
+      return identity_of(static_cast<std::uint8_t>(i));
+  if (const auto number = parse_whole<std::uint16_t>(name_or_id))
+    return identity_of(slot_of(domid{*number}));
+  throw failure(errc::invalid_argument, fmt::format("domain '{}'", printable(name_or_id)),
+                fmt::format("no such domain; this host has {}", list_domains()));
 }
 
 std::uint32_t host::generation_of(std::uint8_t slot) const {
@@ -290,7 +332,7 @@ std::uint32_t host::grant_limit(std::uint8_t slot) const {
 
 void host::accept_process(std::uint8_t slot) {
   auto& record = *domains_[slot];
-  unique_fd socket(::accept4(record.control_listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  auto socket = accept_permitted(record.control_listener.get(), 0, options_.allowed_user);
   if (!socket) return;
   const auto process = peer_process(socket.get());
   record.processes.push_back(std::make_unique<control_service>(static_cast<control_host&>(*this),

@@ -20,6 +20,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -41,8 +42,9 @@
 namespace xenpv::sim {
 
 struct host_options {
-  std::filesystem::path directory;  ///< must exist; owned by the host
-  unsigned guests = 1;              ///< domains created at start, numbered from 1
+  std::filesystem::path directory;    ///< must exist; owned by the host
+  std::optional<uid_t> allowed_user;  ///< may join the domains, in addition to root and the owner
+  unsigned guests = 1;                ///< domains created at start, numbered from 1
   unsigned cpus = 2;  ///< vCPUs of each domain; determines how many ports the kernel binds
   std::uint32_t max_channels = 1023;  ///< max_event_channels in xl.cfg
   std::uint32_t grant_limit = 1024;   ///< xen-gntalloc limit, in pages
@@ -50,6 +52,13 @@ struct host_options {
   std::vector<disk_spec> disks;       ///< attached to each new guest
   fault_switches faults;
   xen_version version = xen_version::xen_4_17;  ///< version to simulate
+};
+
+/// A domain as its users address it. The name is unique and, unlike the ID, survives a restore.
+struct domain_identity {
+  domid number{0};
+  std::string name;
+  std::filesystem::path directory;
 };
 
 class host final : private control_host {
@@ -79,8 +88,8 @@ class host final : private control_host {
   void restart_backend(domid domain, std::uint32_t device, external_backends::done_function done);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
-  /// Returns the directory of a domain. Throws `failure` if there is no such domain.
-  [[nodiscard]] std::filesystem::path domain_directory(domid domain) const;
+  /// Finds a domain by its name or ID. Throws `failure` if there is no such domain.
+  [[nodiscard]] domain_identity find_domain(std::string_view name_or_id) const;
 
   /// Returns the output of `xenpv-sim status`, as JSON text.
   [[nodiscard]] std::string status() const;
@@ -128,6 +137,11 @@ class host final : private control_host {
   void lose_handle(event_channels::handle_id id);
   void release_handle(event_channels::handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::uint8_t slot_of(domid domain) const;
+  [[nodiscard]] domain_identity identity_of(std::uint8_t slot) const;
+  /// Returns "guest-N", or a similar name if a restored domain has that one.
+  [[nodiscard]] std::string unused_name(domid domain) const;
+  /// Returns "Domain-0 (0), guest-1 (2)".
+  [[nodiscard]] std::string list_domains() const;
   [[nodiscard]] std::uint32_t generation_of(std::uint8_t slot) const;
 
   host_options options_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "base/pipe.hpp"
+#include "sim/listen.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -27,11 +29,12 @@ std::filesystem::path make_directory() {
   return name;
 }
 
-void claim_directory(const std::filesystem::path& directory) {
+void claim_directory(const std::filesystem::path& directory, std::optional<uid_t> user) {
   std::filesystem::create_directories(directory);
   if (!std::filesystem::is_empty(directory))
     throw failure(errc::invalid_argument, fmt::format("directory {}", directory.string()),
                   "it is not empty; choose an empty directory for the simulated host");
+  restrict_directory(directory, user);
 }
 
 void empty_directory(const std::filesystem::path& directory) {
@@ -45,6 +48,8 @@ void empty_directory(const std::filesystem::path& directory) {
 [[noreturn]] void run_host(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_NAME, "xenpv-sim-host");
+  // The other user reads the files that stand for /proc and /sys.
+  if (options.allowed_user) ::umask(022);
   int status = 0;
   try {
     host simulated(options);
@@ -91,10 +96,12 @@ host_process::host_process(host_process&& other) noexcept
 
 host_process host_process::start(host_options options) {
   const bool needs_directory = options.directory.empty();
-  if (needs_directory)
+  if (needs_directory) {
     options.directory = make_directory();
-  else
-    claim_directory(options.directory);
+    restrict_directory(options.directory, options.allowed_user);
+  } else {
+    claim_directory(options.directory, options.allowed_user);
+  }
   auto [reader, writer] = make_pipe();
   const auto parent = ::getpid();
   const auto child = ::fork();
@@ -114,7 +121,7 @@ host_process host_process::start(host_options options) {
 }
 
 void host_process::start_daemon(const host_options& options) {
-  claim_directory(options.directory);
+  claim_directory(options.directory, options.allowed_user);
   auto [reader, writer] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("fork the simulated host");

@@ -8,6 +8,7 @@ namespace xenpv::sim {
 
 std::string host::status() const {
   nlohmann::ordered_json out;
+  out["schema"] = "xenpv-sim.status";
   out["schema_version"] = 1;
   out["directory"] = options_.directory.string();
   out["domains"] = nlohmann::ordered_json::array();

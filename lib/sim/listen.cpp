@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -26,15 +29,36 @@ sockaddr_un address_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-unique_fd listen_at(const std::filesystem::path& path, int type) {
+unique_fd listen_at(const std::filesystem::path& path, int type, std::optional<uid_t> user) {
   const auto address = address_of(path);
   ::unlink(path.c_str());
   unique_fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  if (!socket ||
+  // The file gets the mode of the socket, reduced by the umask: nobody can connect before a chmod.
+  if (!socket || ::fchmod(socket.get(), user ? 0666 : 0600) != 0 ||
       ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(socket.get(), SOMAXCONN) != 0)
+      (user && ::chmod(path.c_str(), 0666) != 0) || ::listen(socket.get(), SOMAXCONN) != 0)
     throw_errno(fmt::format("listen at {}", path.string()));
   return socket;
+}
+
+unique_fd accept_permitted(int listener, int flags, std::optional<uid_t> user) {
+  unique_fd socket(::accept4(listener, nullptr, nullptr, flags | SOCK_CLOEXEC));
+  if (!socket) return socket;
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return {};
+  if (peer.uid == 0 || peer.uid == ::geteuid() || peer.uid == user) return socket;
+  log().warn(
+      "simulated host: refused process {} of user {}: the host belongs to user {} "
+      "(--allow-user admits another user)",
+      peer.pid, peer.uid, ::geteuid());
+  return {};
+}
+
+void restrict_directory(const std::filesystem::path& directory, std::optional<uid_t> user) {
+  if (::chmod(directory.c_str(), user ? 0711 : 0700) != 0)
+    throw_errno(fmt::format("set the permissions of {}", directory.string()),
+                "choose a directory of your own");
 }
 
 unique_fd connect_to(const std::filesystem::path& path, int type) {

@@ -30,7 +30,7 @@ store_sockets::~store_sockets() {
 }
 
 void store_sockets::listen(std::uint8_t slot, listener& endpoint) {
-  endpoint.socket = listen_at(endpoint.path, SOCK_STREAM | SOCK_NONBLOCK);
+  endpoint.socket = listen_at(endpoint.path, SOCK_STREAM | SOCK_NONBLOCK, allowed_user_);
   reactor_.add(endpoint.socket.get(), EPOLLIN, [this, slot](std::uint32_t) { accept(slot); });
 }
 
@@ -60,8 +60,7 @@ void store_sockets::rename(std::uint8_t slot, domid domain) {
 
 void store_sockets::accept(std::uint8_t slot) {
   auto& endpoint = listeners_.at(slot);
-  unique_fd socket(
-      ::accept4(endpoint.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  auto socket = accept_permitted(endpoint.socket.get(), SOCK_NONBLOCK, allowed_user_);
   if (!socket) return;
   auto peer = std::make_shared<connection>();
   peer->socket = std::move(socket);

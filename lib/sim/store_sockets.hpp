@@ -3,11 +3,14 @@
 // daemon. Used only on the host thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sim/fault_spec.hpp"
@@ -20,7 +23,9 @@ namespace xenpv::sim {
 
 class store_sockets {
  public:
-  store_sockets(reactor& loop, store_service& store) : reactor_(loop), store_(store) {}
+  /// `allowed_user`: see listen_at().
+  store_sockets(reactor& loop, store_service& store, std::optional<uid_t> allowed_user)
+      : reactor_(loop), store_(store), allowed_user_(allowed_user) {}
   ~store_sockets();
 
   /// Listens at `path` for the domain in `slot`.
@@ -52,6 +57,7 @@ class store_sockets {
 
   reactor& reactor_;
   store_service& store_;
+  std::optional<uid_t> allowed_user_;
   std::map<std::uint8_t, listener> listeners_;
   std::map<store_service::connection_id, std::shared_ptr<connection>> connections_;
   std::chrono::nanoseconds delay_{};

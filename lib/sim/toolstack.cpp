@@ -123,7 +123,8 @@ std::vector<std::pair<std::string, std::string>> toolstack::vdi_nodes(const std:
 }
 
 void toolstack::build_machine(const std::filesystem::path& root, domid domain,
-                              std::uint32_t grant_limit, xen_version version) {
+                              std::uint32_t grant_limit, xen_version version,
+                              std::filesystem::perms device_permissions) {
   write_file(root / "sys/hypervisor/type", "xen\n");
   write_file(root / "sys/hypervisor/guest_type", domain == domid_0 ? "PV\n" : "PVH\n");
   const auto files = files_of(version);
@@ -132,10 +133,12 @@ void toolstack::build_machine(const std::filesystem::path& root, domid domain,
   write_file(root / "sys/hypervisor/version/extra", fmt::format("{}\n", files.extra));
   write_file(root / "proc/xen/capabilities", domain == domid_0 ? "control_d\n" : "");
   write_file(root / "sys/module/xen_gntalloc/parameters/limit", fmt::format("{}\n", grant_limit));
-  for (const auto* device : {"evtchn", "gntalloc", "gntdev", "xenbus", "privcmd"})
-    write_file(root / "dev/xen" / device, "");
-  for (const auto* device : {"xenbus", "privcmd"})
-    write_file(root / "proc/xen" / device, "");
+  for (const auto* device :
+       {"dev/xen/evtchn", "dev/xen/gntalloc", "dev/xen/gntdev", "dev/xen/xenbus", "dev/xen/privcmd",
+        "proc/xen/xenbus", "proc/xen/privcmd"}) {
+    write_file(root / device, "");
+    std::filesystem::permissions(root / device, device_permissions);
+  }
 }
 
 }  // namespace xenpv::sim

@@ -35,9 +35,11 @@ class toolstack {
   void rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
                       std::span<const disk_spec> disks, bool storage_moved);
 
-  /// Writes the files below `root` that emulate the domain's /sys, /proc and /dev/xen.
+  /// Writes the files below `root` that emulate the domain's /sys, /proc and /dev/xen, where the
+  /// devices have these permissions.
   static void build_machine(const std::filesystem::path& root, domid domain,
-                            std::uint32_t grant_limit, xen_version version);
+                            std::uint32_t grant_limit, xen_version version,
+                            std::filesystem::perms device_permissions);
 
  private:
   void write(const std::string& path, std::string_view value,

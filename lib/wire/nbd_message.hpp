@@ -124,9 +124,46 @@ static_assert(offsetof(nbd_chunk_header, type) == 6);
 static_assert(offsetof(nbd_chunk_header, cookie) == 8);
 static_assert(offsetof(nbd_chunk_header, length) == 16);
 
+/// Section "Request message", for clients that negotiated extended headers. Followed by `length`
+/// bytes if `flags` includes NBD_CMD_FLAG_PAYLOAD_LEN.
+struct nbd_extended_request {
+  be32 magic;
+  be16 flags;
+  be16 type;
+  be64 cookie;
+  be64 offset;
+  be64 length;
+};
+static_assert(sizeof(nbd_extended_request) == 32);
+static_assert(offsetof(nbd_extended_request, magic) == 0);
+static_assert(offsetof(nbd_extended_request, flags) == 4);
+static_assert(offsetof(nbd_extended_request, type) == 6);
+static_assert(offsetof(nbd_extended_request, cookie) == 8);
+static_assert(offsetof(nbd_extended_request, offset) == 16);
+static_assert(offsetof(nbd_extended_request, length) == 24);
+
+/// Section "Extended reply chunk message". Followed by `length` bytes of payload.
+struct nbd_extended_chunk_header {
+  be32 magic;
+  be16 flags;
+  be16 type;
+  be64 cookie;
+  be64 offset;  ///< of the request
+  be64 length;
+};
+static_assert(sizeof(nbd_extended_chunk_header) == 32);
+static_assert(offsetof(nbd_extended_chunk_header, magic) == 0);
+static_assert(offsetof(nbd_extended_chunk_header, flags) == 4);
+static_assert(offsetof(nbd_extended_chunk_header, type) == 6);
+static_assert(offsetof(nbd_extended_chunk_header, cookie) == 8);
+static_assert(offsetof(nbd_extended_chunk_header, offset) == 16);
+static_assert(offsetof(nbd_extended_chunk_header, length) == 24);
+
 static_assert(std::is_trivially_copyable_v<nbd_option_reply_header>);
 static_assert(std::is_trivially_copyable_v<nbd_request>);
 static_assert(std::is_trivially_copyable_v<nbd_simple_reply>);
 static_assert(std::is_trivially_copyable_v<nbd_chunk_header>);
+static_assert(std::is_trivially_copyable_v<nbd_extended_request>);
+static_assert(std::is_trivially_copyable_v<nbd_extended_chunk_header>);
 
 }  // namespace xenpv::wire

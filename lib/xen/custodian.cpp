@@ -9,7 +9,9 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
+#include <variant>
 
 #include "xen/custodian_link.hpp"
 #include "xen/custodian_process.hpp"
@@ -64,12 +66,20 @@ void require_open(int descriptor, std::string_view operation) {
   if (::fcntl(descriptor, F_GETFD) < 0) throw_errno(operation);
 }
 
+void withdraw_cleanup(custodian_link& replacement, const std::string& name) noexcept {
+  constexpr std::chrono::seconds limit(1);
+  try {
+    static_cast<void>(replacement.exchange(clear_cleanup_request{name}, limit));
+  } catch (const std::exception& e) {
+    log().error("withdraw cleanup '{}': {}", name, e.what());
+  }
+}
+
 }  // namespace
 
 struct custodian::connection {
-  connection() : helper(custodian_helper::find()), link(custodian_link::fork()) {
-    process = link.process();
-  }
+  explicit connection(custodian_starter chosen)
+      : starter(std::move(chosen)), link(starter()), process(link.process()) {}
   connection(const connection&) = delete;
   connection& operator=(const connection&) = delete;
   ~connection() { stop(); }
@@ -83,14 +93,14 @@ struct custodian::connection {
   void stop() noexcept;
 
   std::mutex mutex;
-  custodian_helper helper;
+  custodian_starter starter;
   custodian_link link;
   bool lost = false;
   bool replacement_failure_logged = false;
   custodian_duty duty;  ///< copy of the custodian's state, for a replacement
   restart_schedule restarts;
   std::atomic<std::uint64_t> last_id = 0;  ///< ID of the latest kept descriptor
-  std::atomic<pid_t> process{-1};
+  std::atomic<pid_t> process;
 
  private:
   // Callers of the members below must hold `mutex`.
@@ -166,7 +176,7 @@ bool custodian::connection::replace() noexcept {
 }
 
 void custodian::connection::start_replacement() {
-  auto replacement = custodian_link::spawn(helper);
+  custodian_link replacement(starter());
   const auto pass_on = [&](const custodian_request& request, int descriptor) {
     const auto reply = replacement.exchange(request, descriptor);
     if (!reply)
@@ -174,13 +184,18 @@ void custodian::connection::start_replacement() {
                     "it exited: " + replacement.reap(0));
     throw_refused(*reply, "start the custodian");
   };
+  const auto inventory = duty.inventory();
   try {
-    const auto inventory = duty.inventory();
     for (const auto& [request, descriptor] : inventory)
       pass_on(request, descriptor);
     log().warn("process {} is the new custodian and took over {} registrations",
                replacement.process(), inventory.size());
   } catch (...) {
+    // A confined process cannot kill the replacement, which runs its cleanups when its socket is
+    // closed: the devices that they close are in use.
+    for (const auto& [request, descriptor] : inventory)
+      if (const auto* const set = std::get_if<set_cleanup_request>(&request))
+        withdraw_cleanup(replacement, set->name);
     replacement.kill();
     throw;
   }
@@ -244,11 +259,15 @@ void custodian::connection::stop() noexcept {
     log().info("custodian process {} keeps event channels opened before the resume",
                process.load());
   else
-    static_cast<void>(link.reap(0));
+    link.await_end();
 }
 
-custodian custodian::start() {
-  return custodian(std::make_unique<connection>());
+custodian custodian::start(custodian_starter starter) {
+  if (!starter)
+    starter = [program = std::make_shared<custodian_program>(custodian_program::find())] {
+      return execute_custodian(*program);
+    };
+  return custodian(std::make_unique<connection>(std::move(starter)));
 }
 
 custodian::custodian(std::unique_ptr<connection> c) noexcept : connection_(std::move(c)) {}

@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +14,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -34,18 +33,6 @@ constexpr std::chrono::seconds start_limit{5};
 /// First descriptor number above the standard streams and a new custodian's socket.
 constexpr int first_free_number = custodian_socket + 1;
 
-void require_single_thread() {
-  const std::filesystem::path tasks = "/proc/self/task";
-  std::error_code code;
-  const std::filesystem::directory_iterator first(tasks, code);
-  if (code) throw failure(code, starting, "/proc is needed to count threads");
-  const auto threads = std::distance(first, std::filesystem::directory_iterator());
-  if (threads != 1)
-    throw failure(
-        errc::invalid_argument, starting,
-        fmt::format("the custodian must start before other threads, but {} are running", threads));
-}
-
 /// Moves `descriptor` to a number above those that a new custodian uses.
 unique_fd move_above_used(unique_fd descriptor) {
   const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
@@ -64,12 +51,21 @@ std::pair<unique_fd, unique_fd> make_socket_pair() {
 
 std::vector<std::filesystem::path> helper_paths() {
   if (const char* const configured = ::secure_getenv("XENPV_CUSTODIAN")) return {configured};
+#ifdef XENPV_STATIC
+  // The multi-call program contains the custodian, and chooses it by the name in argv[0].
+  return {"/proc/self/exe"};
+#else
   std::vector<std::filesystem::path> paths;
   std::error_code code;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
-  if (!code) paths.push_back(self.parent_path() / helper_name);
+  if (!code) {
+    paths.push_back(self.parent_path() / helper_name);
+    // An installation that was moved as a whole.
+    paths.push_back(self.parent_path().parent_path() / "libexec" / "xenpv" / helper_name);
+  }
   paths.push_back(std::filesystem::path(XENPV_CUSTODIAN_DIR) / helper_name);
   return paths;
+#endif
 }
 
 /// Owns the attributes and file actions for posix_spawn(3).
@@ -97,12 +93,19 @@ class spawn_plan {
   void pass_descriptor(int descriptor, int number) {
     ::posix_spawn_file_actions_adddup2(&actions_, descriptor, number);
   }
-  [[nodiscard]] pid_t start(const std::string& program) const {
-    std::string name = helper_name;
-    std::array<char*, 2> arguments{name.data(), nullptr};
+  [[nodiscard]] pid_t start(const custodian_program& program, custodian_memory memory) const {
+    std::vector<std::string> words = {helper_name};
+    if (memory == custodian_memory::locked) words.emplace_back(lock_memory_argument);
+    if (!program.sandbox().empty()) words.push_back(sandbox_argument + program.sandbox());
+    std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
+    for (auto& word : words)
+      arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const auto path = fmt::format("/proc/self/fd/{}", program.descriptor());
     pid_t process = -1;
-    const int error = ::posix_spawn(&process, program.c_str(), &actions_, &attributes_,
-                                    arguments.data(), environ);
+    const int error =
+        ::posix_spawn(&process, path.c_str(), &actions_, &attributes_, arguments.data(), environ);
     if (error != 0) throw_errno(error, starting);
     return process;
   }
@@ -112,6 +115,19 @@ class spawn_plan {
   posix_spawn_file_actions_t actions_{};
 };
 
+/// A custodian's memory is locked if its starter has locked all of its own memory: a new page is
+/// then resident before its first use.
+custodian_memory memory_for_custodian() {
+  const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* const page =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return custodian_memory::pageable;
+  unsigned char state = 0;
+  const bool is_resident = ::mincore(page, size, &state) == 0 && (state & 1U) != 0;
+  ::munmap(page, size);
+  return is_resident ? custodian_memory::locked : custodian_memory::pageable;
+}
+
 std::string describe_end(int status) {
   if (WIFSIGNALED(status)) return fmt::format("killed by signal {}", WTERMSIG(status));
   return fmt::format("exit status {}", WEXITSTATUS(status));
@@ -119,42 +135,32 @@ std::string describe_end(int status) {
 
 }  // namespace
 
-custodian_helper custodian_helper::find() {
-  custodian_helper helper;
+custodian_program custodian_program::find() {
+  custodian_program program;
   const auto paths = helper_paths();
   for (const auto& path : paths) {
     unique_fd file(::open(path.c_str(), O_PATH | O_CLOEXEC));
     if (!file || ::access(path.c_str(), X_OK) != 0) continue;
-    helper.file_ = move_above_used(std::move(file));
+    program.file_ = move_above_used(std::move(file));
     break;
   }
   for (const auto& path : paths)
-    helper.searched_paths_ += (helper.searched_paths_.empty() ? "" : ", ") + path.string();
-  return helper;
+    program.searched_paths_ += (program.searched_paths_.empty() ? "" : ", ") + path.string();
+  return program;
 }
 
-custodian_link custodian_link::fork() {
-  require_single_thread();
-  auto [main_end, custodian_end] = make_socket_pair();
-  const pid_t child = ::fork();
-  if (child < 0) throw_errno(starting);
-  if (child == 0) run_as_custodian(std::move(custodian_end));
-  custodian_end.reset();
-  custodian_link link(std::move(main_end), child);
-  if (!link.receive()) throw failure(errc::lost_connection, starting, "it exited: " + link.reap(0));
-  return link;
-}
-
-custodian_link custodian_link::spawn(const custodian_helper& helper) {
-  if (!helper.is_found())
-    throw failure(errc::not_available, starting,
-                  fmt::format("install xenpv-custodian in one of: {}", helper.searched_paths()));
+started_custodian execute_custodian(const custodian_program& program) {
+  if (!program.is_found())
+    throw failure(
+        errc::not_available, starting,
+        fmt::format("install xenpv-custodian in one of: {}, or name it in XENPV_CUSTODIAN",
+                    program.searched_paths()));
   auto [main_end, custodian_end] = make_socket_pair();
   spawn_plan plan;
   plan.block_signals();
   plan.pass_descriptor(custodian_end.get(), custodian_socket);
-  custodian_link link(std::move(main_end),
-                      plan.start(fmt::format("/proc/self/fd/{}", helper.descriptor())));
+  const auto process = plan.start(program, memory_for_custodian());
+  custodian_link link(started_custodian{std::move(main_end), process});
   custodian_end.reset();
   try {
     link.await_packet(start_limit, starting);
@@ -164,7 +170,7 @@ custodian_link custodian_link::spawn(const custodian_helper& helper) {
     link.kill();
     throw;
   }
-  return link;
+  return {std::move(link.socket_), link.process_};
 }
 
 std::optional<custodian_reply> custodian_link::exchange(const custodian_request& request,
@@ -225,6 +231,14 @@ std::string custodian_link::reap(int options) noexcept {
   // The PID may be reused from now on.
   process_ = -1;
   return describe_end(status);
+}
+
+void custodian_link::await_end() noexcept {
+  pollfd entry{.fd = socket_.get(), .events = 0, .revents = 0};
+  const auto limit = std::chrono::milliseconds(start_limit);
+  while (::poll(&entry, 1, static_cast<int>(limit.count())) < 0 && errno == EINTR) {
+  }
+  static_cast<void>(reap(0));
 }
 
 }  // namespace xenpv::xen

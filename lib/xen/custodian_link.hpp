@@ -1,7 +1,7 @@
 // The main process's connection to one custodian (a helper process that keeps descriptors open and
-// closes devices after a crash). Starts the custodian with fork or exec, exchanges one request at a
-// time, and reaps the process. Does not interpret requests or replace a dead custodian;
-// custodian.cpp does. Used by one thread at a time.
+// closes devices after a crash). Starts the custodian by executing its program, exchanges one
+// request at a time, and reaps the process. Does not interpret requests or replace a dead
+// custodian; custodian.cpp does. Used by one thread at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -15,12 +15,16 @@
 
 namespace xenpv::xen {
 
-/// The program xenpv-custodian, for a process that cannot fork safely.
-class custodian_helper {
+/// The program xenpv-custodian.
+class custodian_program {
  public:
   /// Uses $XENPV_CUSTODIAN if set; otherwise searches the directory of this program and libexec.
   /// Keeps the file open, so that it stays usable after an upgrade or a chroot.
-  [[nodiscard]] static custodian_helper find();
+  [[nodiscard]] static custodian_program find();
+
+  /// Selects how the custodian confines itself: "on" (the default), "log" or "off".
+  void set_sandbox(std::string mode) { sandbox_ = std::move(mode); }
+  [[nodiscard]] const std::string& sandbox() const noexcept { return sandbox_; }
 
   [[nodiscard]] bool is_found() const noexcept { return static_cast<bool>(file_); }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
@@ -30,16 +34,17 @@ class custodian_helper {
  private:
   unique_fd file_;
   std::string searched_paths_;
+  std::string sandbox_;
 };
+
+/// Executes `program`, which is safe with any number of threads. Returns when the custodian is
+/// ready, or throws `failure` within a few seconds.
+[[nodiscard]] started_custodian execute_custodian(const custodian_program& program);
 
 class custodian_link {
  public:
-  /// Forks a custodian. Throws `failure` if other threads are running: the child of a threaded
-  /// process may inherit locks that are never released.
-  [[nodiscard]] static custodian_link fork();
-  /// Executes `helper`, which is safe with any number of threads. Returns when the custodian is
-  /// ready, or throws `failure` within a few seconds.
-  [[nodiscard]] static custodian_link spawn(const custodian_helper& helper);
+  explicit custodian_link(started_custodian started) noexcept
+      : socket_(std::move(started.socket)), process_(started.process) {}
 
   custodian_link(custodian_link&&) noexcept = default;
   custodian_link& operator=(custodian_link&&) noexcept = default;
@@ -65,12 +70,15 @@ class custodian_link {
   /// Waits for the custodian to exit (WNOHANG: only polls) and describes how it exited. Returns an
   /// empty string if the exit status is unknown.
   std::string reap(int options) noexcept;
+  /// Waits until a custodian that was told to stop has closed its descriptors, and reaps it if it
+  /// is a child of this process.
+  void await_end() noexcept;
 
  private:
-  custodian_link(unique_fd socket, pid_t process) noexcept
-      : socket_(std::move(socket)), process_(process) {}
   void await_packet(std::chrono::milliseconds limit, std::string_view operation) const;
   [[nodiscard]] std::optional<custodian_reply> receive();
+
+  friend started_custodian execute_custodian(const custodian_program& program);
 
   unique_fd socket_;
   pid_t process_;

@@ -1,7 +1,9 @@
 #include "xen/custodian_process.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,7 +15,9 @@
 #include <fstream>
 #include <string>
 
+#include "base/log_output.hpp"
 #include "xen/packet_socket.hpp"
+#include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/suspend_clock.hpp"
 
@@ -79,13 +83,28 @@ unique_fd leave_parent(unique_fd socket) {
   return unique_fd(custodian_socket);
 }
 
-/// Protects this process from being killed: after a resume, its exit would close descriptors that
-/// must stay open. A root process can be exempt from the OOM killer and from systemd's final
-/// SIGKILL at shutdown, which spares processes whose argv[0] starts with '@'. In glibc and musl,
-/// program_invocation_name points to argv[0] itself.
-void avoid_killers() {
+/// Exempts this process from the OOM killer, if it is privileged: after a resume, its exit would
+/// close descriptors that must stay open. Also before a resume, because the privilege to do so is
+/// dropped.
+void avoid_oom_killer() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
+}
+
+/// Exempts this process from systemd's final SIGKILL at shutdown, which spares root's processes
+/// whose argv[0] starts with '@'. In glibc and musl, program_invocation_name points to argv[0]
+/// itself.
+void survive_shutdown() {
   program_invocation_name[0] = '@';
+}
+
+/// Memory locks are not inherited, unlike the other settings of a server that must not wait for its
+/// own disk (memory_lock.hpp).
+void lock_memory() {
+  // Later allocations must not fail without CAP_IPC_LOCK, which the custodian drops.
+  constexpr rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  ::setrlimit(RLIMIT_MEMLOCK, &unlimited);
+  if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+    log().warn("custodian: cannot lock its memory: {}", describe_errno(errno));
 }
 
 void clean_up(custodian_duty& duty) {
@@ -109,7 +128,7 @@ custodian_reply answer(custodian_duty& duty, packet received) {
       std::holds_alternative<stop_request>(*request))
     clean_up(duty);
   auto reply = duty.handle(*request, std::move(received.descriptor));
-  if (duty.must_stay()) avoid_killers();
+  if (duty.must_stay()) survive_shutdown();
   return reply;
 }
 
@@ -130,7 +149,7 @@ void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
 /// suspend was only a checkpoint, this process keeps running needlessly.
 void keep_all(custodian_duty& duty) {
   static_cast<void>(duty.handle(resumed_request{}, {}));
-  if (duty.must_stay()) avoid_killers();
+  if (duty.must_stay()) survive_shutdown();
 }
 
 /// Sleeps until SIGKILL or power-off. First closes the socket and stderr, because another process
@@ -144,12 +163,22 @@ void keep_all(custodian_duty& duty) {
 
 }  // namespace
 
-void run_as_custodian(unique_fd inherited) noexcept {
+void run_as_custodian(unique_fd inherited, custodian_memory memory,
+                      const std::function<void()>& confine) noexcept {
+  // The reader of the log may be waiting for a disk that the custodian has to close.
+  limit_log_waits();
   unique_fd socket;
   custodian_duty duty;
   suspend_clock suspends;
   try {
     socket = leave_parent(std::move(inherited));
+    avoid_oom_killer();
+    if (memory == custodian_memory::locked) lock_memory();
+    try {
+      confine();
+    } catch (const std::exception& e) {
+      log().warn("custodian: it keeps its privileges: {}", e.what());
+    }
     serve(socket.get(), duty, suspends);
     if (!duty.stopped()) {
       if (suspends.has_moved()) keep_all(duty);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
@@ -61,8 +62,22 @@ class custodian_duty {
   bool stopped_ = false;
 };
 
-/// Runs the custodian in a forked or executed process; `inherited` is its end of the socket pair.
-/// Sends an empty reply once it ignores signals and has closed its parent's descriptors.
-[[noreturn]] void run_as_custodian(unique_fd inherited) noexcept;
+/// Whether the custodian's memory is locked, as it must be if the system may swap to a disk that
+/// the custodian closes.
+enum class custodian_memory { pageable, locked };
+
+/// The argument of the program xenpv-custodian for custodian_memory::locked.
+inline constexpr const char* lock_memory_argument = "--lock-memory";
+
+/// Begins the argument that selects how the program xenpv-custodian confines itself: on, log or
+/// off.
+inline constexpr const char* sandbox_argument = "--sandbox=";
+
+/// Runs the custodian in an executed process; `inherited` is its end of the socket pair. Calls
+/// `confine`, which drops the process's privileges, when nothing is left to do that needs them.
+/// Sends an empty reply once it ignores signals, has closed its parent's descriptors and is
+/// confined. An error of `confine` is logged: a custodian with privileges is better than none.
+[[noreturn]] void run_as_custodian(unique_fd inherited, custodian_memory memory,
+                                   const std::function<void()>& confine) noexcept;
 
 }  // namespace xenpv::xen

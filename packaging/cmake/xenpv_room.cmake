@@ -54,13 +54,14 @@ target_precompile_headers(xenpv_precompiled PRIVATE ${xenpv_costly_headers})
 
 # Unity builds halve the time of a full build but slow down incremental builds.
 option(XENPV_UNITY "Compile the sources of a library in batches" OFF)
+set(XENPV_UNITY_BATCH 16 CACHE STRING "Maximum number of sources in a batch")
 
 # xenpv_batches(TARGET): enables unity builds for a target whose sources support them.
 function(xenpv_batches target)
   if(NOT XENPV_UNITY)
     return()
   endif()
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${XENPV_UNITY_BATCH})
   # The sources are included in a batch, so g++ warns about unnamed namespaces as in a header.
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
@@ -83,6 +84,10 @@ function(xenpv_room name)
     target_precompile_headers(xenpv_${name} REUSE_FROM xenpv_precompiled)
   endif()
   xenpv_batches(xenpv_${name})
+  # The fuzz targets need to know which branches their inputs reach.
+  if(XENPV_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    target_compile_options(xenpv_${name} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   target_link_libraries(xenpv_${name}
     PUBLIC xenpv_options ${arg_PUBLIC_DEPS}
     PRIVATE $<BUILD_INTERFACE:xenpv_warnings> ${arg_PRIVATE_DEPS})

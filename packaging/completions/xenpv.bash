@@ -1,36 +1,58 @@
 # bash completion for all xenpv programs, installed under the name of each program. It asks the
-# program for its commands and options, so it is always up to date.
+# program which words may follow (PROGRAM --complete WORD...), so it is always up to date.
 
 _xenpv() {
-  local program=$1 current=$2 word
-  local -a path=()
+  local -a call=("$1") words=() reply
+  local current=$2 i word joined=''
 
-  # The words after "--" are the command line of another program.
-  local i
-  for ((i = 1; i < COMP_CWORD; i++)); do
+  # bash splits words at "=" and ":", of which the programs know nothing.
+  for ((i = 1; i <= COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
-    if [[ $word == -- ]]; then
-      COMPREPLY=()
-      compopt -o default
+    if [[ $word == -- && $i -lt $COMP_CWORD && $joined == '' ]]; then
+      # The command line of another program.
+      if declare -F _command_offset >/dev/null; then
+        _command_offset $((i + 1))
+      elif ((i + 1 == COMP_CWORD)); then
+        mapfile -t COMPREPLY < <(compgen -c -- "$current")
+      else
+        compopt -o default
+      fi
       return
     fi
-    # A word that is not a subcommand is an option or its value.
-    if "$program" "${path[@]}" --subcommands 2>/dev/null | grep -qxF -- "$word"; then
-      path+=("$word")
+    if [[ $word == [=:] && ${#words[@]} -gt 0 ]]; then
+      words[-1]+=$word joined=yes
+    elif [[ $joined ]]; then
+      words[-1]+=$word joined=''
+    else
+      words+=("$word")
     fi
   done
+  # Cursor within a word: complete the part before it.
+  [[ $joined ]] || words[-1]=${words[-1]%"${COMP_WORDS[COMP_CWORD]}"}$current
+  # The name of a program within the multi-call program.
+  if [[ ${1##*/} == xenpv && ${#words[@]} -gt 1 && ${words[0]} != -* ]]; then
+    call+=("${words[0]}")
+    words=("${words[@]:1}")
+  fi
 
-  local list=--subcommands
-  case $current in
-    --*) list=--long-options ;;
-    -*) list='--long-options --short-options' ;;
+  mapfile -t reply < <("${call[@]}" --complete "${words[@]}" 2>/dev/null)
+  case ${reply[0]-} in
+    files)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "${current#=}")
+      ;;
+    directories)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -d -- "${current#=}")
+      ;;
+    words)
+      # Without descriptions, and without the part of the word that bash regards as another one.
+      local known=${words[-1]%"${current#[=:]}"}
+      COMPREPLY=("${reply[@]:1}")
+      COMPREPLY=("${COMPREPLY[@]%%$'\t'*}")
+      COMPREPLY=("${COMPREPLY[@]#"$known"}")
+      ;;
   esac
-  local words='' kind
-  for kind in $list; do
-    words+=$("$program" "${path[@]}" "$kind" 2>/dev/null)$'\n'
-  done
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-  [[ ${#COMPREPLY[@]} -gt 0 ]] || compopt -o default
 }
 
-complete -F _xenpv xenpv-disk xenpv-evtchn xenpv-timer xenpv-ipi xenpv-doctor xenpv-sim
+complete -F _xenpv xenpv xenpv-disk xenpv-evtchn xenpv-timer xenpv-ipi xenpv-doctor xenpv-sim

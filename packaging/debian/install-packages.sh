@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# install-packages.sh [--list] PURPOSE...: installs the packages in packages.txt for the given
-# purposes. --list only prints them. Needs root or sudo only if a package is missing. For Debian 12
-# and 13.
+# install-packages.sh [--list [--release RELEASE]] PURPOSE...: installs the packages in packages.txt for
+# the given purposes. --list only prints them, for this release or for RELEASE. Needs root or sudo only
+# if a package is missing. For Debian 12 and 13.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
-  echo "usage: install-packages.sh [--list] build|try|test|bench|real-xen|real-xen-arm64|cross..."
+  echo "usage: install-packages.sh [--list [--release bookworm|trixie]] build|try|test|bench|real-xen|real-xen-arm64|cross|deb|rpm|image..."
 }
 
 list=no
+release=
 case ${1:-} in
   '') usage >&2 && exit 2 ;;
   -h | --help) usage && exit 0 ;;
   --list) list=yes && shift ;;
 esac
+if [[ $list == yes && ${1:-} == --release ]]; then
+  [[ $# -ge 2 ]] || { usage >&2 && exit 2; }
+  release=$2
+  shift 2
+fi
 
 codename() {
   local VERSION_CODENAME=
@@ -24,8 +30,8 @@ codename() {
 
 # select_packages PURPOSE...: prints the packages for these purposes on this release and architecture.
 select_packages() {
-  local release architecture package kind only
-  release=$(codename)
+  local architecture package kind only
+  release=${release:-$(codename)}
   architecture=$(dpkg --print-architecture 2>/dev/null || echo unknown)
   while read -r package kind only; do
     [[ -n $package && $package != \#* && " $* " == *" $kind "* ]] || continue
@@ -73,6 +79,13 @@ apt_get() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
+# The tests only use promtool: keep the package from starting a server, which would listen on all
+# addresses. `systemctl unmask prometheus` undoes this.
+unit=/etc/systemd/system/prometheus.service
+if [[ " ${missing[*]} " == *" prometheus "* && ! -e $unit ]]; then
+  "${as_root[@]}" mkdir -p "${unit%/*}"
+  "${as_root[@]}" ln -s /dev/null "$unit"
+fi
 # Missing or outdated package lists make the installation fail: update them and try again.
 if ! apt_get install --no-install-recommends "${missing[@]}"; then
   apt_get update

@@ -212,7 +212,7 @@ class session {
     engine_->set_faults(faults);
   }
   void lie(std::uint8_t by) {
-    reinterpret_cast<wire::ring_header*>(ring_.data())->req_prod += by;
+    reinterpret_cast<ring::ring_header*>(ring_.data())->req_prod += by;
     lied_ = lied_ || by != 0;
   }
   void take_responses() {

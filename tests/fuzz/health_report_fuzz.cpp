@@ -9,6 +9,7 @@
 #include "doctor/health_report.hpp"
 #include "doctor/notes.hpp"
 #include "doctor/prometheus.hpp"
+#include "fuzz/capture_section.hpp"
 
 namespace {
 
@@ -36,10 +37,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   doctor::guest_snapshot snapshot;
   doctor::take_notes(text, snapshot);
   doctor::parse_grant_use(text, snapshot.grants);
-  snapshot.log = doctor::parse_kernel_log(text);
+  snapshot.log = doctor::parse_kernel_log(xenpv::fuzz::capture_section(text, "/xenpv/kernel-log"));
   doctor::add_kernel_record(snapshot.log, text);
   snapshot.disks = doctor::make_disk_facts(xenpv::system_root("/nonexistent"),
                                            channels::parse_store_listing(text));
+  (void)doctor::mask_has_cpu(text);
+  snapshot.online = doctor::cpus_in_log(snapshot.log);
+  snapshot.identity = doctor::identify_guest(snapshot.from, snapshot.kernel, snapshot.log);
   snapshot.from.guest.type = xenpv::xen::guest_type::pvh;
   for (const auto& row : doctor::run_checks(snapshot))
     require(!row.summary.empty() && !row.evidence.empty());

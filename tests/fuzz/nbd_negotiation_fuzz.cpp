@@ -73,6 +73,10 @@ void run(negotiation& machine, outcome& out, bool tls) {
       machine.tls_started();
       continue;
     }
+    if (step.what == action::admit) {
+      machine.admit();
+      continue;
+    }
     if (step.what == action::close) {
       expect(!step.reason.empty());
       out.is_violation = step.is_violation;

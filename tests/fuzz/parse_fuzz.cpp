@@ -1,9 +1,11 @@
-// Command-line values: parsing terminates for any text, and accepted values round-trip.
+// Command-line values: parsing terminates for any text, and accepted values round-trip. Text for
+// the terminal is visible, whatever it came from.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
 #include "base/parse.hpp"
+#include "base/shell_quote.hpp"
 #include "base/utf8.hpp"
 
 namespace {
@@ -33,5 +35,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     length += field.size();
   require(length + fields.size() - 1 == size);
   require(xenpv::utf8_length(text) <= size);
+
+  for (const auto& shown :
+       {xenpv::printable(text), xenpv::printable(text, 64), xenpv::shell_quote(text)}) {
+    for (std::string_view rest = shown; !rest.empty(); rest.remove_prefix(xenpv::utf8_length(rest)))
+      require(xenpv::is_visible(rest));
+    require(xenpv::printable(shown) == shown);
+  }
+  require(xenpv::printable(text, 64).size() <= 64);
   return 0;
 }

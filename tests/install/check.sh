@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# check.sh cmake|pkg-config|files|examples WORK LIBDIR PREFIX: tests the package installed in
+# check.sh cmake|pkg-config|files|units|examples WORK LIBDIR PREFIX: tests the package installed in
 # WORK/stage. LIBDIR is relative to the prefix; PREFIX is the build's configured install prefix.
 set -euo pipefail
 
 way=$1 work=$2 libdir=$3 prefix=$4
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 stage=$work/stage
+# Programs search for it below the configured prefix.
+export XENPV_CUSTODIAN=$stage/libexec/xenpv/xenpv-custodian
 
 fail() {
   echo "check.sh: $*" >&2
@@ -50,9 +52,8 @@ case $way in
     run_consumer "$work/consumer/consumer"
     ;;
   pkg-config)
-    # The .pc file contains the configured prefix, but the package is installed in $stage.
     export PKG_CONFIG_PATH=$stage/$libdir/pkgconfig
-    flags=$(pkg-config --define-variable=prefix="$stage" --cflags --libs xenpv)
+    flags=$(pkg-config --cflags --libs xenpv)
     # shellcheck disable=SC2086  # split into flags
     "$CXX" -std=c++20 "$here/consumer/main.cpp" $flags -o "$work/consumer-pkg-config"
     run_consumer "$work/consumer-pkg-config"
@@ -61,6 +62,11 @@ case $way in
     # shellcheck disable=SC2086
     "$CXX" -std=c++20 "$work/readme.cpp" $flags -o "$work/readme"
     "$stage/bin/xenpv-sim" run --disk xvdb,memory=16M -- "$work/readme" || fail "the program in the README failed"
+    if [[ ! -e /dev/xen/evtchn ]]; then
+      status=0
+      "$work/readme" 2>"$work/readme.log" || status=$?
+      [[ $status == 1 && -s $work/readme.log ]] || fail "outside Xen, the program in the README does not report an error"
+    fi
     ;;
   files)
     # Outside the configured prefix, the program must find the library relative to its own path.
@@ -72,10 +78,22 @@ case $way in
       [[ -s $stage/share/bash-completion/completions/$name ]] || fail "$name has no completion"
       grep -q "complete .* $name\( \|$\)" "$stage/share/bash-completion/completions/$name" ||
         fail "the completion lacks $name"
+      for file in "zsh/site-functions/_$name" "fish/vendor_completions.d/$name.fish"; do
+        grep -q "[ ]$name\( \|$\)" "$stage/share/$file" || fail "share/$file is missing or lacks $name"
+      done
     done
     for schema in "$stage"/share/xenpv/schema/*.schema.json; do
       python3 -m json.tool "$schema" >/dev/null || fail "$schema is not valid JSON"
     done
+    for file in prometheus/xenpv-disk.rules.yml prometheus/xenpv-doctor.rules.yml grafana/xenpv-disk.json; do
+      [[ -s $stage/share/xenpv/$file ]] || fail "share/xenpv/$file is missing"
+    done
+    [[ -s $stage/share/man/man7/xenpv-monitoring.7 ]] || fail "the man page xenpv-monitoring(7) is missing"
+    grep -q "ExecStart=.*$stage/bin/xenpv-disk status" "$stage/lib/systemd/system/xenpv-disk-metrics.service" ||
+      fail "xenpv-disk-metrics.service does not start the installed program"
+    grep -q "ExecStart=.*$stage/bin/xenpv-doctor --prometheus" "$stage/lib/systemd/system/xenpv-doctor.service" ||
+      fail "xenpv-doctor.service does not start the installed program"
+    [[ -s $stage/lib/systemd/system/xenpv-doctor.timer ]] || fail "xenpv-doctor.timer is missing"
     if [[ -e $stage/bin/xenpv-sim ]]; then
       [[ -s $stage/$libdir/xenpv/libxensim.so ]] || fail "libxensim.so is not in $libdir/xenpv"
     fi
@@ -83,6 +101,45 @@ case $way in
       fail "the CMake files contain a path of the build machine"
     # Private libraries must not be installed.
     [[ ! -e $stage/$libdir/libxenpv_sim.a ]] || fail "the private library of the simulator is installed"
+    ;;
+  units)
+    [[ $(cat "$stage/lib/sysusers.d/xenpv.conf") == *"u xenpv "* ]] || fail "sysusers.d does not create the user xenpv"
+    for node in evtchn gntalloc gntdev xenbus; do
+      grep -q "KERNEL==\"xen/$node\", GROUP=\"xenpv\", MODE=\"0660\"" "$stage/lib/udev/rules.d/70-xenpv.rules" ||
+        fail "the udev rules do not cover /dev/xen/$node"
+    done
+    # Before 60-persistent-storage.rules, which would give the links of a file system to the disk itself.
+    grep -q "multi-user.target.wants/xenpv-disk@%k.service" "$stage/lib/udev/rules.d/55-xenpv-disk.rules" ||
+      fail "the udev rules do not hide a disk that xenpv-disk@.service takes over"
+    grep -q "^ListenStream=%t/xenpv/%i.sock" "$stage/lib/systemd/system/xenpv-serve@.socket" ||
+      fail "xenpv-serve@.socket does not listen on the server's usual path"
+    command -v systemd-analyze >/dev/null || exit 77
+    units=$stage/lib/systemd/system
+    for unit in xenpv-disk@xvdb.service xenpv-serve@xvdb.service xenpv-serve@xvdb.socket xenpv-disk-metrics.service \
+      xenpv-disk-metrics.timer; do
+      output=$(SYSTEMD_UNIT_PATH=$units: systemd-analyze verify --man=no "$units/$unit" 2>&1) ||
+        fail "systemd-analyze verify $unit: $output"
+      [[ -z $output ]] || fail "systemd-analyze verify $unit: $output"
+    done
+    # These must see the open files of all processes, or they would take over a disk in use.
+    for command in "ExecStartPre=-+.*/xenpv-disk release %i" "ExecStop=-+.*/xenpv-disk detach %i" \
+      "ExecStopPost=-+.*/xenpv-disk release --undo %i"; do
+      grep -q "^$command\$" "$stage/lib/systemd/system/xenpv-disk@.service" ||
+        fail "xenpv-disk@.service lacks, or restricts, $command"
+    done
+    grep -q "^CapabilityBoundingSet=.*CAP_SYS_PTRACE.*CAP_DAC_READ_SEARCH" \
+      "$stage/lib/systemd/system/xenpv-serve@.service" ||
+      fail "xenpv-serve@.service cannot see which processes have a disk open"
+    grep -q "^ReadWritePaths=.*/sys/bus/xen/drivers" "$stage/lib/systemd/system/xenpv-serve@.service" ||
+      fail "xenpv-serve@.service cannot take over a disk"
+    grep -q "^ReadWritePaths=.*/sys/devices/virtual/block" "$stage/lib/systemd/system/xenpv-disk@.service" ||
+      fail "xenpv-disk@.service cannot set the kernel's time limit for requests"
+    # In tenths: 20 is an exposure level of 2.0.
+    for limit in xenpv-disk@.service=20 xenpv-serve@.service=20 xenpv-disk-metrics.service=20; do
+      unit=${limit%=*}
+      output=$(systemd-analyze security --offline=true --no-pager --threshold="${limit#*=}" "$units/$unit" 2>&1) ||
+        fail "$unit is too exposed: $output"
+    done
     ;;
   examples)
     rm -rf "$work/examples"

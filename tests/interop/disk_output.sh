@@ -92,7 +92,7 @@ expect "status in JSON" "xenpv-disk.status 1 xvdb xvdb $server connected" "$(ask
 expect "operations add up" "67108864 True 0" "$(ask_json \
   'disks[0]["operations"]["write"]["bytes"], disks[0]["operations"]["flush"]["requests"] > 0,
   sum(operation["errors"] for operation in disks[0]["operations"].values())' status)"
-expect "latencies are in order" True "$(ask_json '(lambda t: 0 < t["p50"] <= t["p99"] <= t["p999"] <= t["max"])(
+expect "latencies are in order" True "$(ask_json '(lambda t: 0 < t["p50"] <= t["p99"] <= t["p99.9"] <= t["max"])(
   disks[0]["operations"]["write"]["latency_ns"])' status)"
 python3 -c '
 import sys
@@ -107,27 +107,6 @@ client=$!
 wait_for "a client has sent requests" test -e "$dir/asked"
 expect "a client's statistics" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
   c["bytes_read"], c["bytes_written"]))(disks[0]["server"]["clients"][0])' status | tr -d "(),'")"
-expect "the Prometheus metrics" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_flushes_ignored_total \
-xenpv_disk_flushes_refused_total xenpv_disk_latency_seconds xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total \
-xenpv_disk_replayed_requests_total xenpv_disk_requests_total xenpv_disk_stalled xenpv_disk_stalls_total" \
-  "$(in_guest "$disk" status --prometheus | python3 -c '
-import re, sys
-types, order = {}, []
-for line in sys.stdin.read().splitlines():
-    if line.startswith("# HELP "):
-        continue
-    if line.startswith("# TYPE "):
-        _, _, name, kind = line.split()
-        assert name not in types and kind in ("counter", "gauge", "summary"), line
-        types[name] = kind
-        continue
-    name, labels, value = re.fullmatch(r"([a-z_]+)\{([^}]*)\} ([0-9.]+)", line).groups()
-    assert name in types, f"{name} without its type"
-    for label in labels.split(","):
-        assert re.fullmatch("[a-z]+=\"[a-z0-9_.]+\"", label), line
-    assert not order or order[-1] == name or name not in order, f"{name} is scattered"
-    order.append(name)
-print(*sorted(types))')"
 expect_line "the metrics include the client count" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(in_guest "$disk" status --prometheus)"
 expect_line "the metrics include the byte count" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
   "$(in_guest "$disk" status --prometheus)"
@@ -135,7 +114,92 @@ expect_line "a disk without a server" \
   '^xenpv-disk: query the server of xvdc: not available here \(no process serves it; start a server with xenpv-disk serve\)$' \
   "$(refused status xvdc)"
 kill "$client"
+
+# A server that hangs. A stopped process stands for it.
+asked_json() { in_guest "$disk" status "$@" --json 2>/dev/null; echo "status $?"; }
+kill -STOP "$server"
+hangs="process $server, which serves xvdb: it does not answer; it may be stopped or hang"
+expect "status DISK: the process that hangs; a failure, not an absence" \
+  "$(printf '%s\n' "xenpv-disk: query the server of xvdb: timed out ($hangs)" "status 1")" \
+  "$(in_guest "$disk" status xvdb 2>&1 || echo "status $?")"
+expect "status --json: the process that hangs, status 1" \
+  "$(printf '[] xvdb %s it does not answer; it may be stopped or hang\nstatus 1' "$server")" \
+  "$(asked_json | python3 -c '
+import json, sys
+text, status = sys.stdin.read().rsplit("status", 1)
+document = json.loads(text)
+(silent,) = document["silent"]
+print(document["disks"], silent["disk"], silent["pid"], silent["reason"])
+print("status" + status, end="")')"
+expect_line "detach: the process that hangs" \
+  "^xenpv-disk: detach xvdb: timed out \\($hangs; if that is the disk, name its device, such as /dev/nbd0\\)\$" \
+  "$(refused detach xvdb)"
+serve_hanging=$server
+serve xvdc --unix "$dir/c.sock"
+shown=$(refused status)
+expect_line "a server that answers is shown beside it" '^xvdc: connected' "$shown"
+expect_line "after it, the one that hangs" "^xenpv-disk: error: $hangs\$" "$shown"
+expect "a query of the other one succeeds" 0 "$(status_of in_guest "$disk" status xvdc)"
+kill -TERM "$server"
+expect_end "the other server ends" 0
+server=$serve_hanging
+kill -CONT "$server"
+expect "the server answers again" 0 "$(status_of in_guest "$disk" status xvdb)"
 kill -TERM "$server"
 expect_end "an orderly end" 0
 expect "status without servers succeeds" 0 "$(ask_json 'len(disks)' status)"
+expect "status without servers says so" "xenpv-disk: info: no server is running; start one with xenpv-disk serve" \
+  "$(refused status)"
+
+# Addresses. The printed commands and URIs work from everywhere, whatever the names are.
+cd "$dir"
+serve xvdb --unix relative.sock
+expect "the URI of a relative path is absolute" "nbd+unix:///xvdb?socket=$dir/relative.sock" "$(head -1 "$dir/out")"
+expect "it works elsewhere" 67108864 "$(cd / && nbdinfo --size "$(head -1 "$dir/out")")"
+kill -TERM "$server"
+expect_end "the server on a relative path ends" 0
+expect "its socket is removed" "" "$(ls "$dir/relative.sock" 2>/dev/null || true)"
+serve xvdb --unix "$dir/a b;c'd.sock" --name "it's \$HOME"
+words() { printf '<%s>' "$@"; }
+expect "the nbd-client command means the same to a shell" \
+  "<nbd-client><-unix><$dir/a b;c'd.sock><-N><it's \$HOME><-b><512></dev/nbd0>" \
+  "$(eval "words $(sed -n 's/^nbd-client/nbd-client/p' "$dir/out")")"
+expect "the URI leads to the export" 67108864 "$(nbdinfo --size "$(head -1 "$dir/out")")"
+kill -TERM "$server"
+expect_end "the server with quotes ends" 0
+expect_line "an abstract socket is refused" \
+  '^xenpv-disk: socket @x: invalid argument \(an abstract socket has no permissions, so any local user could connect' \
+  "$(refused serve xvdb --unix @x)"
+expect "no file is left" "" "$(ls @x 2>/dev/null || true)"
+cp /etc/hosts hosts
+printf '127.0.0.1 twice.test\n127.0.0.1 twice.test\n' >>hosts
+if unshare -m mount --bind hosts /etc/hosts 2>/dev/null; then
+  : >"$dir/out"
+  unshare -m sh -c 'mount --bind "$1" /etc/hosts; shift; exec "$@"' sh "$dir/hosts" \
+    "$sim" exec --dir "$host" --domain 1 -- "$disk" serve xvdb --tcp twice.test:0 >"$dir/out" 2>"$dir/log" &
+  server=$!
+  wait_for "a host name with the same address twice is served" grep -q '^nbd-client' "$dir/out"
+  kill -TERM "$server"
+  expect_end "the server on that name ends" 0
+fi
+: >"$dir/out"
+"$sim" exec --dir "$host" --domain 1 -- "$disk" serve xvdb --vsock 0 >"$dir/out" 2>"$dir/log" &
+server=$!
+wait_for "a vsock port, or the reason" grep -q 'vsock:/\|on vsock port' "$dir/out" "$dir/log"
+if grep -q 'does not support vsock' "$dir/log"; then
+  expect_line "without vsock, the reason" \
+    '^xenpv-disk: listen on vsock port 0: not available here \(this kernel does not support vsock; ' "$(<"$dir/log")"
+  expect_end "without vsock, nothing is served" 77
+else
+  expect_line "the URI of a vsock port" '^nbd\+vsock://[0-9]+:[0-9]+/xvdb$' "$(<"$dir/out")"
+  kill -TERM "$server"
+  expect_end "the server on vsock ends" 0
+fi
+
+# The access list.
+printf 'allow ro unix\nallow rw cert:nobody\n' >access
+expect "a mistake in the access list: the file and the line" \
+  "xenpv-disk: access:2: invalid argument ('nobody' is not a certificate subject such as CN=backup,O=Example)" \
+  "$(refused serve xvdb --access access | head -1)"
+expect_line "a missing access list" '^xenpv-disk: read nowhere: no such file' "$(refused serve xvdb --access nowhere)"
 passed

@@ -136,6 +136,30 @@ expect_line "the disk is returned" "xvdd: returned to the kernel driver" \
 expect "the driver gets the disk" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"
 
+# The two halves of a takeover, for a server that may not see the users of a disk.
+hold 51760 xvdd
+record="$root/run/xenpv/xvdd.released"
+echo '23 1 202:49 / /srv rw - ext4 /dev/xvdd1 rw' >"$root/proc/self/mountinfo"
+expect_line "release refuses a mounted disk" \
+  '^xenpv-disk: take xvdd from the kernel: device or resource busy \(it is mounted on /srv \(/dev/xvdd1\)\)$' \
+  "$(refused release xvdd)"
+expect_untouched "a refused release"
+expect "a refused release leaves nothing to undo" 1 "$(status_of test -e "$record")"
+expect_line "undo without a release" 'xvdd: there is nothing to undo' "$(in_guest "$disk" release --undo xvdd 2>&1)"
+expect "the driver is not asked" "" "$(cat "$vbd/bind")"
+: >"$root/proc/self/mountinfo"
+expect_line "an unused disk is released" 'xvdd: released by the kernel driver' "$(in_guest "$disk" release xvdd 2>&1)"
+expect "it was taken over" vbd-51760 "$(cat "$vbd/unbind")"
+rm "$root/sys/bus/xen/devices/vbd-51760/driver" -r
+: >"$vbd/unbind"
+expect_line "a released disk stays so" 'xvdd: the kernel driver is not using it' "$(in_guest "$disk" release xvdd 2>&1)"
+expect_untouched "a second release"
+expect_line "a released disk is returned" 'xvdd: returned to the kernel driver, as /dev/xvdd' \
+  "$(in_guest "$disk" release --undo xvdd 2>&1)"
+expect "it was bound" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"
+expect "only once" 1 "$(status_of test -e "$record")"
+rm -r "$root/sys/bus/xen/devices/vbd-51760"
+
 # All names of a served disk are accepted.
 hold 768 xvda
 serve hda --take --unix "$dir/nbd.sock" --request-deadline 500ms --pages 300 --strict-flush --trust-backend-cache

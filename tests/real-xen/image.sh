@@ -6,8 +6,8 @@ usage() {
   cat <<'TEXT'
 usage: tests/real-xen/image.sh [--rebuild] HOST
 
-Prints the directory that contains xen, vmlinuz, initrd.cpio, root.img and root.files of HOST, which is
-defined in hosts/HOST.sh. Builds these files from Debian packages if they are missing (as root or with
+Prints the directory that contains xen, vmlinuz, vmlinux (the same kernel, uncompressed), initrd.cpio,
+root.img and root.files of HOST, which is defined in hosts/HOST.sh. Builds these files from Debian packages if they are missing (as root or with
 sudo), without mounts or loop devices. They do not contain xenpv programs, which are on a separate disk
 for each run.
 
@@ -104,7 +104,7 @@ assemble() {
   find "$work/root" -printf '/%P\n' | sort >"$out/root.files"
   # Domain 0 boots the guests with the kernel in their root image.
   mkdir -p "$work/root/boot"
-  cp "$out/vmlinuz" "$out/initrd.cpio" "$work/root/boot/"
+  cp "$out/vmlinuz" "$out/vmlinux" "$out/initrd.cpio" "$work/root/boot/"
   mke2fs -q -t ext4 -L xenpv-root -m 0 -d "$work/root" "$out/root.img" "$root_size"
   rm -rf "$work"
 }
@@ -132,12 +132,40 @@ take_kernel() {
     *) cp "$hypervisor" "$out/xen" ;;
   esac
   cp "$kernel" "$out/vmlinuz"
+  unpack_kernel "$out/vmlinuz" "$out/vmlinux"
   local version=${kernel##*/vmlinuz-} modules
   modules=$(find "$work/unpacked" -type d -path "*lib/modules/$version")
   mkdir -p "$work/root/lib/modules"
   cp -a "$modules" "$work/root/lib/modules/"
   depmod -b "$work/root" "$version"
   echo "$version" >"$work/kernel-version"
+}
+
+# number_at FILE OFFSET BYTES: prints an unsigned number from a binary file.
+number_at() {
+  od -A n -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '
+}
+
+# unpack_kernel KERNEL OUT: writes the ELF file from a compressed x86 kernel, because decompressing it
+# in the emulated host takes seconds for each boot. Copies other kernels. The offsets are those of
+# the x86 boot protocol.
+unpack_kernel() {
+  local kernel=$1 out=$2 start length unpack=()
+  if [[ $(dd if="$kernel" bs=1 skip=514 count=4 status=none | tr -d '\0') == HdrS ]]; then
+    start=$((($(number_at "$kernel" 497 1) + 1) * 512 + $(number_at "$kernel" 584 4)))
+    # The last four bytes are the uncompressed size.
+    length=$(($(number_at "$kernel" 588 4) - 4))
+    case $(od -A n -t x1 -j "$start" -N 4 "$kernel" | tr -d ' ') in
+      fd377a58) unpack=(xz -d) ;;
+      28b52ffd) unpack=(zstd -d -q) ;;
+    esac
+  fi
+  if [[ ${#unpack[@]} -eq 0 ]]; then
+    cp "$kernel" "$out"
+  else
+    dd if="$kernel" bs=64K skip="$start" count="$length" iflag=skip_bytes,count_bytes status=none |
+      "${unpack[@]}" -c >"$out"
+  fi
 }
 
 # module_files ROOT VERSION NAME...: prints the paths of the modules and their dependencies below

@@ -25,7 +25,7 @@ out=$top/build/logs/real-xen/matrix
 scenarios_of() {
   case $1 in
     */*) echo "block disk recovery-save" ;;
-    *-arm64) echo "facts contract block disk crash evtchn recovery-backend" ;;
+    *-arm64) echo "facts contract block disk crash evtchn recovery-backend latency doctor" ;;
     *) "$run" --list | paste -s -d ' ' ;;
   esac
 }

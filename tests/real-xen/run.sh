@@ -4,24 +4,30 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--out DIR]
-                             [--places "PLACE..." | --short] [--again] [--list] [SCENARIO...]
+usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--static FILE] [--out DIR]
+                             [--places "PLACE..." | --short] [--shared] [--hosts N] [--again]
+                             [--minutes N] [--list] [SCENARIO...]
 
 Boots a Xen host in QEMU, without KVM, once per scenario, and compares the reported results with the
-scenario's expectations. Installs missing packages (as root or with sudo) and builds the images,
-which are kept for later runs; see image.sh --help.
+scenario's expectations. An x86 host uses one CPU of this machine. Installs missing packages (as root
+or with sudo) and builds the images, which are kept for later runs; see image.sh --help.
 
   --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is this
                  machine's release if it is one of these, otherwise bookworm
   --guest HOST   run guests with HOST's kernel and root file system
   --build DIR    use the programs in this build instead of building them in build/check
+  --static FILE  use this statically linked xenpv instead of building it with packaging/static.sh
   --out DIR      write logs to DIR instead of build/logs/real-xen/HOST; SCENARIO/console.log is
                  domain 0's console
   --places LIST  run only in these places (dom0 pv pvh hvm); pv4 is pv with four vCPUs
   --short        run each scenario only in its essential places, and omit scenarios that take long
-                 or need a quiet machine
+                 or need a quiet machine; implies --shared
+  --shared       boot each host once and run the scenarios in it one after another
+  --hosts N      run N hosts side by side, which share the scenarios; the default is 1, or 2 for
+                 --short if this machine has two CPUs and enough memory
   --again        run a failed scenario a second time and count only the second run, because an
                  emulated host on a busy machine may exceed any time limit
+  --minutes N    start no scenario after N minutes; those left over are counted as skipped
   --list         list the scenarios
 
 The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something
@@ -32,16 +38,19 @@ TEXT
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-# On a quiet machine, the host boots in 10 to 20 s, and a guest takes another 10 to 20 s.
-boot_seconds=120 guest_seconds=180
+# Domain 0 enforces the limits of the scenarios in the time of the emulated host, which is slower than
+# real time on a busy machine. These limits in real time end only hosts that hang.
+boot_seconds=600 place_seconds=600 slowness=5
+# One host uses up to 4.5 GiB.
+memory_for_two_kib=$((10 << 20))
 
 host= guest=
 build=
+static=
 out=
 only_places=
-short=no again=no
+short=no again=no shared=no hosts= minutes=
 scenarios=()
-passed=0 failed=0 skipped=0
 
 die() {
   echo "real-xen: $*" >&2
@@ -59,18 +68,28 @@ scenario_names() {
 parse_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --host | --guest | --build | --out | --places)
+      --host | --guest | --build | --static | --out | --places | --hosts | --minutes)
         [[ $# -ge 2 ]] || { usage >&2 && exit 2; }
         case $1 in
           --host) host=$2 ;;
           --guest) guest=$2 ;;
           --build) build=$(realpath "$2") ;;
+          --static) static=$(realpath "$2") ;;
           --out) out=$(realpath -m "$2") ;;
           --places) only_places=$2 ;;
+          --hosts)
+            [[ $2 =~ ^[1-9]$ ]] || { echo "real-xen: --hosts needs a number from 1 to 9, not '$2'" >&2 && exit 2; }
+            hosts=$2
+            ;;
+          --minutes)
+            [[ $2 =~ ^[0-9]{1,4}$ ]] || { echo "real-xen: --minutes needs a number, not '$2'" >&2 && exit 2; }
+            minutes=$((10#$2))
+            ;;
         esac
         shift
         ;;
-      --short) short=yes ;;
+      --short) short=yes shared=yes ;;
+      --shared) shared=yes ;;
       --again) again=yes ;;
       --list) scenario_names && exit 0 ;;
       -h | --help) usage && exit 0 ;;
@@ -103,6 +122,13 @@ parse_options() {
     exit 2
   fi
   out=${out:-$top/build/logs/real-xen/$host}
+  hosts=${hosts:-$(default_hosts)}
+}
+
+default_hosts() {
+  local available
+  available=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)
+  if [[ $short == yes && $(nproc) -ge 2 && $available -ge $memory_for_two_kib ]]; then echo 2; else echo 1; fi
 }
 
 host_names() {
@@ -180,10 +206,16 @@ build_programs() {
     read -r -a more <<<"$(setting_of "$name" programs)"
     programs+=("${more[@]}")
   done
+  # static_program builds this one.
+  mapfile -t programs < <(printf '%s\n' "${programs[@]}" | grep -vx xenpv-static)
+  [[ ${#programs[@]} -gt 0 ]] || return 0
   mkdir -p "$out"
   echo "== building ${programs[*]}"
   if [[ $architecture == "$(dpkg --print-architecture)" ]]; then
     build=$top/build/check
+    for name in "${scenarios[@]}"; do
+      [[ -z $(setting_of "$name" installs) ]] || programs+=(manual_pages xensim xenpv-custodian)
+    done
     cmake -S "$top" -B "$build" -G Ninja -DXENPV_WERROR=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$out/build.log" 2>&1 &&
       cmake --build "$build" --target "${programs[@]}" >>"$out/build.log" 2>&1
   else
@@ -233,16 +265,43 @@ missing_libraries() {
   done
 }
 
-# make_run_disk SCENARIO FILE: creates a disk image with the scenario, its programs and the scripts
-# in inside/.
+# install_project TREE: installs the build below TREE, without what programs are compiled with.
+install_project() {
+  DESTDIR=$1 cmake --install "$build" --prefix /usr --strip >"$out/install.log" 2>&1 || {
+    grep -v '^-- ' "$out/install.log" >&2
+    die "the installation failed; omit --build, or build all programs and man pages first"
+  }
+  rm -rf "$1"/usr/{include,share/doc,lib/*.a,lib/*/*.a,lib/cmake,lib/*/cmake}
+}
+
+# static_program: prints the path of the statically linked xenpv, and builds it unless --static names
+# it.
+static_program() {
+  if [[ -n $static ]]; then echo "$static"; else "$top/packaging/static.sh" --program; fi
+}
+
+# make_run_disk FILE SCENARIO...: creates a disk image with the scenarios, their programs and the
+# scripts in inside/.
 make_run_disk() {
-  local name=$1 file=$2 tree program programs=() paths=() libraries size
+  local file=$1 name tree program programs=() more paths=() libraries size
+  shift
   tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
-  mkdir -p "$tree/bin" "$tree/lib"
+  mkdir -p "$tree/bin" "$tree/lib" "$tree/scenarios"
   cp -r "$here/inside" "$tree/inside"
-  cp -r "$here/scenarios/$name" "$tree/scenario"
-  read -r -a programs <<<"$(setting_of "$name" programs)"
-  for program in "${programs[@]}"; do
+  for name in "$@"; do
+    cp -r "$here/scenarios/$name" "$tree/scenarios/"
+    echo "places='$(places_of "$name")'" >>"$tree/scenarios/$name/scenario.sh"
+    read -r -a more <<<"$(setting_of "$name" programs)"
+    programs+=("${more[@]}")
+    if [[ -n $(setting_of "$name" installs) && ! -e $tree/installed ]]; then
+      install_project "$tree/installed"
+    fi
+  done
+  for program in $(printf '%s\n' "${programs[@]}" | sort -u); do
+    if [[ $program == xenpv-static ]]; then
+      cp "$(static_program)" "$tree/bin/xenpv-static"
+      continue
+    fi
     [[ -x $build/bin/$program ]] || die "no $build/bin/$program; build it first, or omit --build"
     paths+=("$build/bin/$program")
   done
@@ -252,7 +311,6 @@ make_run_disk() {
     # shellcheck disable=SC2086  # split into paths
     [[ -z $libraries ]] || cp -L -t "$tree/lib" $libraries
   fi
-  echo "places='$(places_of "$name")'" >>"$tree/scenario/scenario.sh"
   size=$(($(du -sk "$tree" | cut -f 1) * 5 / 4 + 8192))
   rm -f "$file"
   mke2fs -q -t ext4 -m 0 -O ^has_journal -d "$tree" "$file" "${size}K" >/dev/null
@@ -317,12 +375,9 @@ evaluate() {
   count "$result" "$place $name" "$why"
 }
 
+# count RESULT CASE WHY: prints a case and records it for the totals.
 count() {
-  case $1 in
-    ok) passed=$((passed + 1)) ;;
-    skipped) skipped=$((skipped + 1)) ;;
-    *) failed=$((failed + 1)) ;;
-  esac
+  echo "$1" >>"$out/$scenario/verdicts"
   printf '%-8s%s %s%s\n' "$1" "$scenario" "$2" "${3:+  ($3)}"
 }
 
@@ -337,60 +392,197 @@ report_missing() {
   done
 }
 
-# process_lines: processes the lines from domain 0 as they arrive.
+# take_scenario: prints the next scenario and removes it from the queue.
+take_scenario() {
+  local name
+  {
+    flock 9
+    if [[ -n $minutes && $SECONDS -ge $((minutes * 60)) ]]; then skip_queue; fi
+    name=$(head -n 1 "$out/queue")
+    sed -i 1d "$out/queue"
+  } 9>"$out/queue.lock"
+  echo "$name"
+}
+
+# skip_queue: empties the queue, and counts each scenario in it as skipped unless it has run once.
+skip_queue() {
+  local name
+  while read -r name; do
+    echo "note    $name was not started: $minutes minutes have passed" >&2
+    if [[ -e $out/$name.first ]]; then
+      mv "$out/$name.first" "$out/$name"
+    else
+      mkdir -p "$out/$name"
+      echo skipped >"$out/$name/verdicts"
+    fi
+  done <"$out/queue"
+  : >"$out/queue"
+}
+
+# cpu_seconds: prints the CPU time of the host.
+cpu_seconds() {
+  local hertz
+  hertz=$(getconf CLK_TCK)
+  # A host that has ended needs no more.
+  awk -v hertz="$hertz" '{ sub(/^.*\) /, ""); printf "%d\n", ($12 + $13) / hertz }' "/proc/$machine/stat" 2>/dev/null ||
+    echo "$start_cpu"
+}
+
+# next_scenario: sends the name of the next scenario, or "over", to domain 0.
+next_scenario() {
+  local name=
+  if [[ $shared == yes || -z $scenario ]]; then name=$(take_scenario); fi
+  if [[ -z $name ]]; then
+    over=yes
+    echo over >&"$orders"
+    return
+  fi
+  start_scenario "$name"
+  echo "$name" >&"$orders"
+}
+
+# start_scenario NAME: sets `scenario`, and resets what belongs to one scenario.
+start_scenario() {
+  local limit
+  scenario=$1 start=$SECONDS start_cpu=$(cpu_seconds) ended=
+  places=$(places_of "$scenario")
+  limit=$(setting_of "$scenario" limit)
+  patience=$((slowness * ${limit:-120} + place_seconds))
+  rm -rf "${out:?}/$scenario"
+  mkdir -p "$out/$scenario"
+  : >"$out/$scenario/verdicts"
+  ln -s "../${where##*/}/console.log" "$out/$scenario/console.log"
+  load_table "$here/scenarios/$scenario/expect"
+  echo "== $scenario in $places on $host${other_guests:+, guests of $guest}"
+}
+
+# finish_scenario: the host has written the results of the scenario, or stopped.
+finish_scenario() {
+  local place
+  tar -xf "$where/results.tar" -C "$out/$scenario" 2>/dev/null || true
+  for place in $places; do
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host stopped before the scenario had finished in this place"
+  done
+  echo "== $scenario took $((SECONDS - start)) s, $(($(cpu_seconds) - start_cpu)) s of CPU time; logs: $out/$scenario"
+  if [[ $again == yes && ! -e $out/$scenario.first ]] && grep -q FAILED "$out/$scenario/verdicts"; then
+    echo "note    $scenario failed; only the second attempt counts. Logs of the first attempt: $out/$scenario.first"
+    mv "$out/$scenario" "$out/$scenario.first"
+    {
+      flock 9
+      echo "$scenario" >>"$out/queue"
+    } 9>"$out/queue.lock"
+  fi
+}
+
+# process_lines: processes the lines from domain 0 as they arrive, until the host has stopped.
 process_lines() {
-  local kind place verdict name text
-  while read -r kind place verdict name text; do
+  local kind place verdict name text status line= part idle=0
+  while :; do
+    status=0
+    # Bash reaps the host only between two reads with a time limit, and tail ends only after that.
+    IFS= read -r -t 2 -u "$lines" part || status=$?
+    line+=$part
+    # A timeout is a status above 128.
+    if [[ $status -gt 128 ]]; then
+      idle=$((idle + 2))
+      [[ $idle -ge $patience ]] || continue
+      idle=0
+      echo "note    ${scenario:-boot} made no progress for $patience s: stopping the host"
+      kill "$machine"
+      continue
+    fi
+    [[ $status -eq 0 ]] || return 0
+    read -r kind place verdict name text <<<"$line" || true
+    line= idle=0
     case $kind in
-      begin) begun+=" $place" ;;
+      next) next_scenario ;;
       note) echo "note    $scenario $place $verdict $name $text" ;;
       case) evaluate "$place" "$verdict" "$name" "$text" ;;
       end)
         ended+=" $place"
         report_missing "$place"
-        echo "== $scenario $place: $verdict s"
+        echo "== $scenario $place: $verdict s of the host's time"
         ;;
-      over) over=yes ;;
+      finished)
+        finish_scenario
+        if [[ $shared == yes ]]; then scenario=; else over=yes; fi
+        ;;
     esac
   done
 }
 
-run_scenario() {
-  scenario=$1
-  local where=$out/$1 start=$SECONDS places seconds status=0 place machine
-  local begun= ended= over=no
-  local -a table used
-  places=$(places_of "$scenario")
-  local limit
-  limit=$(setting_of "$scenario" limit)
-  seconds=$((boot_seconds + $(wc -w <<<"$places") * (${limit:-120} + guest_seconds)))
-  echo "== $scenario in $places on $host${other_guests:+, guests of $guest}"
-  rm -rf "$where"
+# run_host NAME: boots a host, which takes scenarios from the queue.
+run_host() {
+  local where=$out/$1 status=0 scenario= over=no machine lines orders
+  local places= start=0 start_cpu=0 ended= patience=$boot_seconds
+  local -a table=() used=()
   mkdir -p "$where"
-  make_run_disk "$scenario" "$where/run.img"
-  load_table "$here/scenarios/$scenario/expect"
+  mkfifo "$where/orders.in" "$where/orders.out"
+  # Open for reading too, so that this never waits for QEMU.
+  exec {orders}<>"$where/orders.in"
   : >"$where/results.txt"
-  "$here/host.sh" "$host_images" "$guest_images" "$where/run.img" "$where" "$seconds" 2>"$where/qemu.log" &
+  "$here/host.sh" "$host_images" "$guest_images" "$out/run.img" "$where" 2>"$where/qemu.log" &
   machine=$!
-  trap 'kill "$machine" 2>/dev/null || true' EXIT
-  process_lines < <(tail -q -n +1 -f --pid="$machine" "$where/results.txt")
+  # shellcheck disable=SC2064  # expand now
+  trap "kill $machine 2>/dev/null || true; rm -f '$where/results.tar' '$where'/orders.*" EXIT
+  trap 'exit 1' INT TERM
+  exec {lines}< <(tail -q -n +1 -f --pid="$machine" "$where/results.txt")
+  process_lines
   wait "$machine" || status=$?
-  trap - EXIT
-  tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
-  rm -f "$where/results.tar" "$where/run.img"
-  for place in $places; do
-    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host stopped before the scenario had finished in this place"
-  done
-  case $status in
-    0) [[ $over == yes ]] || count FAILED host "powered off prematurely" ;;
-    124 | 137) count FAILED host "was stopped after $seconds s" ;;
-    *) count FAILED host "QEMU exited with status $status: $(tail -n 1 "$where/qemu.log")" ;;
-  esac
-  if [[ $over == no ]]; then
-    echo "-- end of $where/console.log:" >&2
-    tail -n 40 "$where/console.log" >&2 || true
+  exec {lines}<&- {orders}>&-
+  rm -f "$where"/orders.*
+  if [[ $status -ne 0 || $over == no ]]; then lost_host; fi
+  rm -f "$where/results.tar"
+}
+
+# lost_host: reports a host that ended prematurely.
+lost_host() {
+  local reason="powered off prematurely"
+  if [[ $status -ne 0 ]]; then reason="QEMU exited with status $status: $(tail -n 1 "$where/qemu.log")"; fi
+  echo "-- end of $where/console.log:" >&2
+  tail -n 40 "$where/console.log" >&2 || true
+  # A host that cannot boot fails the next scenario, so that this ends.
+  if [[ -z $scenario ]]; then
+    scenario=$(take_scenario)
+    [[ -n $scenario ]] || return 0
+    start_scenario "$scenario"
   fi
-  echo "== $scenario took $((SECONDS - start)) s; logs: $where"
+  count FAILED host "$reason"
+  finish_scenario
+}
+
+# work NUMBER: boots one host after another until the queue is empty.
+work() {
+  local boot
+  for ((boot = 1; ; boot++)); do
+    [[ -s $out/queue ]] || return 0
+    run_host "host-$1.$boot"
+  done
+}
+
+# run_all SCENARIO...: runs the scenarios in $hosts hosts side by side.
+run_all() {
+  local number workers=()
+  rm -rf "$out"/host-* "${@/#/$out/}"
+  for name in "$@"; do rm -rf "${out:?}/$name.first"; done
+  make_run_disk "$out/run.img" "$@"
+  printf '%s\n' "$@" >"$out/queue"
+  for ((number = 1; number <= hosts; number++)); do
+    (work "$number") &
+    workers+=("$!")
+  done
+  trap 'kill "${workers[@]}" 2>/dev/null || true; wait; rm -f "$out/run.img" "$out"/queue*' EXIT
+  trap 'exit 1' INT TERM
+  for number in "${workers[@]}"; do wait "$number"; done
+}
+
+# number_of RESULT: prints the number of cases with this result.
+number_of() {
+  local name sum=0
+  for name in "${chosen[@]}"; do
+    sum=$((sum + $(grep -cx "$1" "$out/$name/verdicts" 2>/dev/null || true)))
+  done
+  echo "$sum"
 }
 
 parse_options "$@"
@@ -400,27 +592,17 @@ guest_images=$("$here/image.sh" "$guest")
 other_guests=
 [[ $guest == "$host" ]] || other_guests=yes
 build_programs
+chosen=()
 for name in "${scenarios[@]}"; do
   case $(places_of "$name") in
-    none)
-      echo "note    $name is not in the short run"
-      continue
-      ;;
-    '')
-      echo "note    $name cannot run on $host"
-      continue
-      ;;
+    none) echo "note    $name is not in the short run" ;;
+    '') echo "note    $name cannot run on $host" ;;
+    *) chosen+=("$name") ;;
   esac
-  before=("$passed" "$failed" "$skipped")
-  run_scenario "$name"
-  if [[ $again == yes && $failed -gt ${before[1]} ]]; then
-    echo "note    $name failed; only the second attempt counts. Logs of the first attempt: $out/$name.first"
-    rm -rf "$out/$name.first"
-    mv "$out/$name" "$out/$name.first"
-    passed=${before[0]} failed=${before[1]} skipped=${before[2]}
-    run_scenario "$name"
-  fi
 done
+mkdir -p "$out"
+if [[ ${#chosen[@]} -gt 0 ]]; then run_all "${chosen[@]}"; fi
 echo
-echo "$passed passed, $failed failed, $skipped skipped"
+failed=$(number_of FAILED)
+echo "$(number_of ok) passed, $failed failed, $(number_of skipped) skipped"
 [[ $failed -eq 0 ]]

@@ -40,6 +40,10 @@ asio::awaitable<void> carry_out(asio::awaitable<void> request, pending& out) {
 
 class data_safety : public ::testing::Test {
  protected:
+  /// The faults of a test that has failed must not make the next one fail.
+  void TearDown() override {
+    if (HasFailure()) toolstack_.set_faults(xvdb, "none");
+  }
   void with_disk(unsigned number, options settings,
                  std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
     with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
@@ -122,8 +126,14 @@ TEST_F(data_safety, a_late_write_keeps_its_own_data_despite_later_writes) {
     const auto late = co_await failure_of(disk.write(0, filled(0xA)));
     EXPECT_EQ(late.code, errc::timed_out);
     // Cycle through all pages of the pool. If the late write's page were free, it would be reused.
-    for (std::uint64_t i = 1; i < 2000; ++i)
-      co_await disk.write(i * sector_size, filled(0xC));
+    for (std::uint64_t i = 1; i < 2000; ++i) {
+      try {
+        co_await disk.write(i * sector_size, filled(0xC));
+      } catch (const failure& problem) {
+        // A busy machine may exceed the short deadline.
+        if (problem.code() != errc::timed_out) throw;
+      }
+    }
     toolstack_.set_faults(xvdb, "none");
     const auto byte = co_await first_byte(disk);
     EXPECT_EQ(byte, 0xA) << "the late write's data";

@@ -153,7 +153,7 @@ int raw_frontend::transfer(wire::blkif_op op, std::uint64_t sector, std::size_t 
 
 void raw_frontend::corrupt_request_index(std::uint32_t count) {
   auto& end = *queues_[0];
-  reinterpret_cast<wire::ring_header*>(end.pages.bytes().data())->req_prod += count;
+  reinterpret_cast<ring::ring_header*>(end.pages.bytes().data())->req_prod += count;
   events_.notify(end.local);
 }
 

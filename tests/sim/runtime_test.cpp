@@ -88,6 +88,24 @@ INSTANTIATE_TEST_SUITE_P(custodian, runtime_on_simulator, ::testing::Bool(),
                            return instance.param ? std::string("with") : std::string("without");
                          });
 
+asio::awaitable<void> write_and_read(runtime& session, std::string& result) {
+  for (int i = 0; i < 50; ++i)
+    co_await session.store().write("data/clean-up", std::to_string(i));
+  result = co_await session.store().read("data/clean-up");
+}
+
+TEST_P(runtime_on_simulator, waits_for_spawned_clean_up_before_it_closes_xenstore) {
+  std::string read;
+  runtime r(options());
+  const auto main = [&](runtime& self) -> asio::awaitable<void> {
+    self.spawn(write_and_read(self, read));
+    throw std::runtime_error("exception in main");
+    co_return;
+  };
+  EXPECT_THROW(r.run(main), std::runtime_error);
+  EXPECT_EQ(read, "49");
+}
+
 TEST_P(runtime_on_simulator, runs_main_on_the_callers_thread) {
   runtime r(options());
   std::thread::id caller;
@@ -177,7 +195,8 @@ TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops) {
 TEST_P(runtime_on_simulator, joins_its_threads_before_run_returns) {
   const auto threads = entries("/proc/self/task");
   runtime r(options());
-  EXPECT_EQ(entries("/proc/self/task"), threads + allowed_cpus().size());
+  const std::size_t log_threads = 1;
+  EXPECT_EQ(entries("/proc/self/task"), threads + allowed_cpus().size() + log_threads);
   r.run([](runtime&) -> asio::awaitable<void> { co_return; });
   EXPECT_EQ(entries("/proc/self/task"), threads);
   for (std::size_t i = 0; i < r.cpus(); ++i)

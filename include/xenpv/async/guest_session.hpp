@@ -46,13 +46,14 @@ struct session_cpu {
 class guest_session {
  public:
   /// Starts the custodian if `with_custodian` is true, and connects to xenstore. Blocking
-  /// operations run on `control`, which must be run by one thread. The custodian must be started
-  /// before the process has other threads. Throws `failure`.
+  /// operations run on `control`, which must be run by one thread. Throws `failure`.
   ///
   /// Without a custodian, exiting after a save and restore triggers a kernel BUG, and a killed
   /// process leaves its devices connected. If the custodian dies, this is logged immediately and a
   /// new one is started (xen/custodian.hpp).
   explicit guest_session(asio::any_io_executor control, bool with_custodian = true);
+  /// Like the constructor above, but uses a custodian that is already running; null: none.
+  guest_session(asio::any_io_executor control, std::shared_ptr<xen::custodian> custodian);
   /// Terminates the program if open() was called and close() has not returned.
   virtual ~guest_session();
   guest_session(const guest_session&) = delete;
@@ -76,6 +77,12 @@ class guest_session {
   /// If the caller is already cancelled, its co_await of close() throws operation_aborted without
   /// closing anything.
   [[nodiscard]] asio::awaitable<void> close();
+
+  /// Starts `body` on the control executor; close() first waits for it. For clean-up that a
+  /// destructor has to leave to a coroutine. Call before close() returns; a later call only logs an
+  /// error. Without close(), destroying the session terminates the program. close() rethrows an
+  /// exception thrown by `body`. Control executor only.
+  void spawn(asio::awaitable<void> body);
 
   /// Calls `callback` on the control executor after each save and restore of the guest. By then,
   /// the custodian holds the old event-channel handles open permanently, and every event loop has a

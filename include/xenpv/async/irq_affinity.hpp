@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -58,6 +59,12 @@ struct irq_placement {
 /// channel, EPERM in an HVM guest without the callback vector, ENOENT if the IRQ no longer exists.
 [[nodiscard]] int write_irq_affinity(const system_root& root, unsigned irq,
                                      std::span<const unsigned> cpus);
+
+/// Moves an IRQ to a CPU and returns as write_irq_affinity() does.
+using irq_mover = std::function<int(unsigned irq, unsigned cpu)>;
+/// From now on, place_new_irq() moves IRQs with `mover`, which any thread may call: for a process
+/// that may not do so itself. Call before any other thread starts; empty: the default.
+void set_irq_mover(irq_mover mover);
 
 /// Moves the one IRQ that is in `after` but not in `before` to `cpu`. Reports missing kernel
 /// features in the result instead of throwing. Needs root on a real system.

@@ -12,6 +12,10 @@
 #include "xenpv/async/asio.hpp"
 #include "xenpv/async/guest_session.hpp"
 
+namespace xenpv {
+class background_log;
+}
+
 namespace xenpv::async {
 
 /// Options of a runtime.
@@ -21,10 +25,15 @@ struct runtime_options {
   /// Prefix of the CPU thread names; see cpu_pool_options.
   std::string thread_name = "xev-cpu";
   /// Without a custodian, exiting after a save and restore triggers a kernel BUG, and a killed
-  /// process leaves its devices connected. Disable it only in short-lived tests: the first
-  /// custodian cannot be started once the process has other threads. If the custodian dies, this is
-  /// logged immediately and a new one is started (xen/custodian.hpp).
+  /// process leaves its devices connected. Disable it only in short-lived tests. If the custodian
+  /// dies, this is logged immediately and a new one is started (xen/custodian.hpp).
   bool with_custodian = true;
+  /// A custodian that is already running, for this runtime alone; null: the runtime starts one.
+  std::shared_ptr<xen::custodian> custodian = {};
+  /// Write log messages on a thread of their own, so that a reader of stderr that stops reading
+  /// does not block the other threads; if the queue is full, messages are dropped and counted. If
+  /// false, each thread writes its messages itself, which suits programs that only print a result.
+  bool with_log_thread = true;
 };
 
 class cpu_pool;
@@ -38,7 +47,8 @@ class runtime_contexts {
   runtime_contexts();
   ~runtime_contexts();
 
-  asio::io_context context_{1};  ///< for the control thread
+  std::unique_ptr<background_log> log_;  ///< first, because all others may log; ends with run()
+  asio::io_context context_{1};          ///< for the control thread
   std::unique_ptr<cpu_pool> pool_;
 };
 

@@ -77,6 +77,15 @@ class basic_histogram {
   [[nodiscard]] std::uint64_t count_in(std::size_t bucket) const noexcept {
     return counts_[bucket];
   }
+  /// The number of samples that do not exceed `value`. Exact if `value` is the upper bound of a
+  /// bucket. Otherwise excludes the samples in the bucket of `value`. Never includes the last
+  /// bucket, which has no upper bound.
+  [[nodiscard]] std::uint64_t count_up_to(std::uint64_t value) const noexcept {
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i + 1 < buckets && upper_bound(i) <= value; ++i)
+      seen += counts_[i];
+    return seen;
+  }
   /// Returns the largest value that falls into `bucket`. Only max() bounds the last bucket.
   [[nodiscard]] static constexpr std::uint64_t upper_bound(std::size_t bucket) noexcept {
     if (bucket < steps) return bucket;

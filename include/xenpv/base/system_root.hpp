@@ -24,7 +24,8 @@ class system_root {
   /// determined.
   [[nodiscard]] bool exists(std::string_view absolute) const;
   /// Returns the whole file without its trailing newline; nullopt if it does not exist or cannot be
-  /// read.
+  /// read. Throws `failure` (errc::limit_reached) for a file of more than 64 MiB in a tree other
+  /// than "/".
   [[nodiscard]] std::optional<std::string> read(std::string_view absolute) const;
   /// Returns the sorted entry names of a directory; empty if it cannot be read. Entries that vanish
   /// during the scan may be missing.

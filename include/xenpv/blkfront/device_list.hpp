@@ -11,7 +11,7 @@
 #include "xenpv/async/store_client.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/blk/geometry.hpp"
+#include "xenpv/blk/request.hpp"
 #include "xenpv/wire/xenbus.hpp"
 
 namespace xenpv::blkfront {

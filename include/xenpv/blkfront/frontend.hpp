@@ -94,10 +94,8 @@ class frontend final : public blk::block_device {
       async::guest_session& session, std::string device, options options, std::string identity);
 
   /// close() should have completed. Otherwise the destructor logs a warning and starts close() on
-  /// the control thread. A session that is being closed (because an exception leaves main) does not
-  /// wait for the closing handshake. The custodian, a helper process, then closes the device
-  /// (xen/custodian.hpp). Without a custodian, the backend stays Connected until the disk's next
-  /// user resets the connection.
+  /// the control thread; the session's close() waits for it. Destroy the frontend on the control
+  /// executor, before the session's close() returns; later, the program is terminated.
   ~frontend() override;
 
   /// The session's control executor.

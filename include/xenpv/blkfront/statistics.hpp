@@ -30,7 +30,7 @@ struct queue_statistics {
   std::uint64_t ring_requests = 0;        ///< published in the ring
   std::uint64_t indirect_requests = 0;    ///< ring requests with BLKIF_OP_INDIRECT
   std::uint64_t notifies_sent = 0;        ///< batches for which an event was sent
-  std::uint64_t notifies_suppressed = 0;  ///< batches for which the backend did not want an event
+  std::uint64_t notifies_suppressed = 0;  ///< batches for which none was requested
   std::uint64_t events = 0;               ///< received
   std::uint64_t spurious_events = 0;      ///< events without a response in the ring
   std::uint64_t ring_full = 0;            ///< sends that stopped because the ring was full

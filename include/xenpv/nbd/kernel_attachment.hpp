@@ -15,7 +15,7 @@
 
 #include "xenpv/async/asio.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/blk/geometry.hpp"
+#include "xenpv/blk/request.hpp"
 #include "xenpv/nbd/kernel_driver.hpp"
 #include "xenpv/nbd/server.hpp"
 
@@ -30,9 +30,12 @@ struct attachment_options {
   std::chrono::seconds dead_timeout{0};  ///< see kernel_device_config
   std::string identifier;                ///< see kernel_device_config
   /// Set to take over a device left behind by a previous server; `index` is then ignored. The
-  /// device's dead sockets are replaced, and waiting requests continue. The device must have the
-  /// same number of connections and the same sector size.
+  /// device's dead sockets are replaced, its timeouts are changed, and waiting requests continue.
+  /// The device must have the same number of connections and the same sector size. It stays
+  /// read-only or writable as it is.
   std::optional<std::uint32_t> adopted;
+  /// The `timeout` of the previous server. If it is not 0, changing it to 0 needs Linux 5.9.
+  std::chrono::seconds adopted_timeout{0};
   /// The device outlives this process (see leave_behind()). The kernel resends requests that a
   /// crashed server left unanswered: with one connection and no timeout, after at most
   /// `resend_after`; otherwise when the kernel's request timeout expires (30 s if `timeout` is 0).

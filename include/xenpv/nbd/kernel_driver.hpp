@@ -35,6 +35,43 @@ struct kernel_device_config {
   std::string identifier;
 };
 
+/// New timeouts of a connected device; unset ones stay unchanged. See kernel_device_config.
+struct device_timeouts {
+  /// 0 removes the timeout. Linux before 5.9 instead lets every request time out immediately.
+  std::optional<std::chrono::seconds> request = {};
+  /// How long requests wait for a new connection when all are dead.
+  std::optional<std::chrono::seconds> dead = {};
+};
+
+/// Makes requests about one kernel device in another process, for a process that may not. Calls
+/// block as those of kernel_driver do, and throw `failure`. Implementations name the device.
+class kernel_delegate {
+ public:
+  kernel_delegate() = default;
+  kernel_delegate(const kernel_delegate&) = delete;
+  kernel_delegate& operator=(const kernel_delegate&) = delete;
+  virtual ~kernel_delegate() = default;
+
+  /// See the functions of kernel_driver.
+  /// @{
+  [[nodiscard]] virtual std::uint32_t connect(const kernel_device_config& config) = 0;
+  virtual void resize(std::uint64_t size, std::uint32_t block_size) = 0;
+  virtual void replace_sockets(const std::vector<int>& sockets,
+                               const device_timeouts& timeouts) = 0;
+  virtual void disconnect() = 0;
+  [[nodiscard]] virtual std::optional<bool> is_connected() = 0;
+  /// @}
+
+  /// Opens the device in a child process of the other process, and, with `write_back`, writes back
+  /// its page cache. Returns a descriptor from which the outcome, an int with 0 or an errno, can be
+  /// read.
+  [[nodiscard]] virtual unique_fd open_device(bool write_back) = 0;
+  /// Sets the kernel's time limit for requests to the device.
+  virtual void limit_requests(std::chrono::milliseconds limit) = 0;
+  /// Gives a Unix socket a send buffer that may exceed the system's limit.
+  virtual void enlarge_buffer(int socket) = 0;
+};
+
 class kernel_driver {
  public:
   /// Throws `failure`. If the driver is not loaded, the code is errc::not_available and the message
@@ -55,15 +92,21 @@ class kernel_driver {
   void adopt(std::string identifier);
   /// Both sizes are in bytes.
   void resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size);
-  /// Replaces the dead sockets of the device; the kernel drops surplus ones. Throws
-  /// invalid_argument (errno) if the device is no longer connected.
-  void replace_sockets(std::uint32_t index, const std::vector<int>& sockets);
+  /// Replaces the dead sockets of the device; the kernel drops surplus ones. First changes the
+  /// timeouts. Throws invalid_argument (errno) if the device is no longer connected.
+  void replace_sockets(std::uint32_t index, const std::vector<int>& sockets,
+                       const device_timeouts& timeouts = {});
   /// Makes the kernel send NBD_CMD_DISC on all of the device's sockets, fail the pending requests
   /// and release the device. Has no effect if the device is not connected.
   void disconnect(std::uint32_t index);
   /// Also true for a device that is disconnected but still open. nullopt if the device does not
   /// exist.
   [[nodiscard]] std::optional<bool> is_connected(std::uint32_t index);
+
+  /// From now on, requests are made by `delegate`; notifications still arrive here.
+  void use(std::shared_ptr<kernel_delegate> delegate) noexcept;
+  /// Null: this object makes the requests itself.
+  [[nodiscard]] kernel_delegate* delegate() const noexcept;
 
   /// Returns a descriptor that becomes readable when a link (socket) of any device has failed; -1:
   /// not available. The driver keeps ownership.

@@ -1,8 +1,9 @@
 // TLS credentials of an NBD server and the requirements for its clients: certificates or pre-shared
 // keys, in the file formats of qemu, nbdkit and GnuTLS. TLS 1.2 and 1.3; every key exchange has
-// forward secrecy.
+// forward secrecy and uses elliptic curves.
 //
 // Loaded once, at construction, and immutable afterwards. Shared by all connections, on any thread.
+// To reload the files, construct new credentials: if that throws, the old ones stay valid.
 #pragma once
 
 #include <memory>
@@ -16,9 +17,10 @@ class tls_credentials {
   /// `directory` contains server-cert.pem (followed by any intermediate certificates) and
   /// server-key.pem (PEM, without a passphrase). With `verify_peer`, clients need a certificate
   /// signed by ca-cert.pem and, if ca-crl.pem exists, not revoked by it; otherwise any client may
-  /// connect. Throws a `failure` that names the file. Logs a warning for a certificate that clients
-  /// will reject (expired, or not signed by ca-cert.pem) and for a private key that other users can
-  /// read.
+  /// connect. Throws a `failure` that names the file. Logs one warning for each problem that will
+  /// make handshakes fail (a certificate that is expired, ends within two weeks or is not signed by
+  /// ca-cert.pem; a revocation list that is expired or from another CA), and for a private key that
+  /// other users can read.
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_certificates(
       const std::string& directory, bool verify_peer);
 

@@ -13,15 +13,30 @@
 #include <span>
 #include <type_traits>
 
-#include "xenpv/wire/ring.hpp"
-
 namespace xenpv::ring {
+
+/// The header of every Xen I/O ring: struct xxx_sring of DEFINE_RING_TYPES without its entries. The
+/// indices wrap at 2^32.
+struct ring_header {
+  std::uint32_t req_prod;   ///< number of requests published by the frontend
+  std::uint32_t req_event;  ///< set by the backend: send an event when req_prod reaches this
+  std::uint32_t rsp_prod;   ///< number of responses published by the backend
+  std::uint32_t rsp_event;  ///< set by the frontend: send an event when rsp_prod reaches this
+  std::uint8_t pad[48];
+};
+static_assert(sizeof(ring_header) == 64);
+static_assert(offsetof(ring_header, req_prod) == 0);
+static_assert(offsetof(ring_header, req_event) == 4);
+static_assert(offsetof(ring_header, rsp_prod) == 8);
+static_assert(offsetof(ring_header, rsp_event) == 12);
+static_assert(offsetof(ring_header, pad) == 16);
+static_assert(std::is_trivially_copyable_v<ring_header>);
 
 /// Returns the number of `stride`-byte entries in a ring of `bytes` bytes: the largest power of two
 /// that fits (__RING_SIZE), or 0 if not even one entry fits.
 [[nodiscard]] constexpr std::uint32_t entries_in(std::size_t bytes, std::size_t stride) noexcept {
-  if (bytes < sizeof(wire::ring_header) + stride) return 0;
-  return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(wire::ring_header)) / stride));
+  if (bytes < sizeof(ring_header) + stride) return 0;
+  return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(ring_header)) / stride));
 }
 
 /// Returns true if an index that moves from `before` to `after` reaches or passes `event`, which is
@@ -39,15 +54,15 @@ class shared_ring {
  public:
   /// `memory` consists of whole, virtually contiguous pages and must outlive the view.
   explicit shared_ring(std::span<std::byte> memory) noexcept
-      : header_(reinterpret_cast<wire::ring_header*>(memory.data())),
-        entries_(memory.data() + sizeof(wire::ring_header)),
+      : header_(reinterpret_cast<ring_header*>(memory.data())),
+        entries_(memory.data() + sizeof(ring_header)),
         size_(entries_in(memory.size(), Stride)) {}
 
   /// The number of entries; a power of two, or 0 if `memory` is too small.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
   /// The indices in shared memory. Access them with load() and store() only, except before the peer
   /// has access to the ring.
-  [[nodiscard]] wire::ring_header& header() const noexcept { return *header_; }
+  [[nodiscard]] ring_header& header() const noexcept { return *header_; }
 
   /// Reads an index that the peer writes, with acquire order: its entries are then visible.
   [[nodiscard]] static std::uint32_t load(std::uint32_t& index) noexcept {
@@ -87,7 +102,7 @@ class shared_ring {
     return entries_ + Stride * (index & (size_ - 1));
   }
 
-  wire::ring_header* header_;
+  ring_header* header_;
   std::byte* entries_;
   std::uint32_t size_;
 };

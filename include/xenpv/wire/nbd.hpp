@@ -1,6 +1,6 @@
 // Constants of the NBD protocol (doc/proto.md of the NBD project; comments cite its sections). The
-// messages are in wire/nbd_message.hpp. Extended headers, resize, metadata contexts and block
-// status have names here but are not implemented.
+// messages are in wire/nbd_message.hpp. Resize, metadata contexts and block status have names here
+// but are not implemented.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,8 @@ inline constexpr std::uint64_t nbd_option_reply_magic =
 inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
+inline constexpr std::uint32_t nbd_extended_request_magic = 0x21e41c71;
+inline constexpr std::uint32_t nbd_extended_reply_magic = 0x6e8a278c;
 /// @}
 
 /// Sections "Handshake flags" (NBD_FLAG_*) and "Client flags" (NBD_FLAG_C_*).
@@ -105,6 +107,7 @@ inline constexpr std::uint16_t nbd_cmd_flag_fua = 1U << 0U;
 inline constexpr std::uint16_t nbd_cmd_flag_no_hole = 1U << 1U;
 inline constexpr std::uint16_t nbd_cmd_flag_df = 1U << 2U;
 inline constexpr std::uint16_t nbd_cmd_flag_fast_zero = 1U << 4U;
+inline constexpr std::uint16_t nbd_cmd_flag_payload_len = 1U << 5U;
 /// @}
 
 /// NBD_REPLY_TYPE_*; errors have bit 15 set.
@@ -113,6 +116,7 @@ enum class nbd_chunk : std::uint16_t {
   offset_data = 1,
   offset_hole = 2,
   block_status = 5,
+  block_status_ext = 6,
   error = 0x8001,
   error_offset = 0x8002,
 };

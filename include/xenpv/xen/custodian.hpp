@@ -1,5 +1,7 @@
-// The custodian: a helper process, forked before any thread starts, that keeps duplicates of all
-// event-channel descriptors open and closes devices after a crash. It outlives the main process.
+// The custodian: a helper process that keeps duplicates of all event-channel descriptors open and
+// closes devices after a crash. It outlives the main process. It is a program of its own,
+// xenpv-custodian, so nothing of the main process's memory, such as a key, is ever in its memory,
+// and it gives up its privileges (custodian_main.cpp).
 //
 // Why: closing the last reference to a handle that was open across save/restore triggers a kernel
 // BUG (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition,
@@ -19,13 +21,13 @@
 // called from any thread; calls are serialised.
 //
 // Replacement: this object keeps a duplicate of every descriptor that it sent to the custodian, and
-// a copy of every registration. If the custodian dies, this object executes the program
-// xenpv-custodian as a replacement and sends it the same state. The program is $XENPV_CUSTODIAN if
-// set; otherwise this object searches the directory of the running program and libexec/xenpv when
-// it is created. Calls do not fail because the custodian has exited: this object records the
-// request and sends it to the replacement. If the program is missing or does not start, an error
-// with the remedy is logged, handles opened before a resume stay open in this process, and later
-// calls retry at intervals that grow to a minute.
+// a copy of every registration. If the custodian dies, this object starts a replacement and sends
+// it the same state. The program is $XENPV_CUSTODIAN if set; otherwise this object searches the
+// directory of the running program and libexec/xenpv when it is created, and keeps the program
+// open. Calls do not fail because the custodian has exited: this object records the request and
+// sends it to the replacement. If a replacement does not start, an error with the remedy is logged,
+// handles opened before a resume stay open in this process, and later calls retry at intervals that
+// grow to a minute.
 //
 // Limitations:
 //  - The main process counts as alive while its end of the socket is open in any process. The
@@ -42,6 +44,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -71,14 +74,24 @@ struct cleanup_wait {
 /// One step of a cleanup, performed in xenstore.
 using cleanup_step = std::variant<cleanup_write, cleanup_remove, cleanup_wait>;
 
+/// A custodian that was just started, and this process's end of the socket to it.
+struct started_custodian {
+  unique_fd socket;    ///< close-on-exec
+  pid_t process = -1;  ///< a child of this process, or of the process that started it
+};
+/// Starts a custodian. Throws `failure`. For a process that may not execute programs itself: it
+/// asks another process to do so (execute_custodian() in lib/xen/custodian_link.hpp).
+using custodian_starter = std::function<started_custodian()>;
+
 class custodian {
  public:
   /// Identifies a kept descriptor.
   enum class kept_id : std::uint64_t {};
 
-  /// Forks the custodian. Must run before any thread starts and throws `failure` otherwise: the
-  /// child of a threaded process may inherit locks that are never released.
-  [[nodiscard]] static custodian start();
+  /// Starts a custodian. `starter` is called for it and for each replacement; by default, this
+  /// process executes the program. Any number of threads may run. Throws `failure` if the program
+  /// is not installed (errc::not_available) or does not start within seconds.
+  [[nodiscard]] static custodian start(custodian_starter starter = {});
 
   custodian(custodian&&) noexcept;
   custodian& operator=(custodian&&) noexcept;

@@ -1,7 +1,10 @@
 // Checks the clocksource, the cost of a clock read, and whether a clock read is a system call. Also
 // runs outside Xen.
 #include <algorithm>
+#include <array>
+#include <utility>
 
+#include "base/words.hpp"
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -49,8 +52,26 @@ void judge_tsc(const guest_snapshot& snapshot, check_result& result) {
   }
 }
 
-void judge_source(const guest_snapshot& snapshot, check_result& result) {
-  const auto& source = *snapshot.clock.clocksource;
+/// Returns the clocksource in use when the log ended: "Switched to clocksource xen", or "Switching
+/// to clocksource xen" before Linux 3.2; the watchdog also names it (kernel/time/clocksource.c).
+std::optional<std::pair<std::string, std::string>> source_in_log(const kernel_log& log) {
+  constexpr auto verbs =
+      std::to_array<std::string_view>({"Switched to clocksource ", "Switching to clocksource "});
+  for (auto line = log.lines.rbegin(); line != log.lines.rend(); ++line) {
+    for (const auto verb : verbs)
+      if (const auto start = line->find(verb); start != std::string::npos)
+        return std::pair(std::string(trim(std::string_view(*line).substr(start + verb.size()))),
+                         *line);
+    constexpr std::string_view current = "is current clocksource";
+    const auto quote = line->find('\'');
+    const auto end = quote == std::string::npos ? quote : line->find('\'', quote + 1);
+    if (line->find(current) != std::string::npos && end != std::string::npos)
+      return std::pair(line->substr(quote + 1, end - quote - 1), *line);
+  }
+  return std::nullopt;
+}
+
+void judge_source(const guest_snapshot& snapshot, const std::string& source, check_result& result) {
   if (source == "xen") {
     conclude(result, health::pass, "the clock is Xen's PV clock");
   } else if (source == "tsc") {
@@ -77,12 +98,25 @@ void judge_source(const guest_snapshot& snapshot, check_result& result) {
   }
 }
 
-void check_source(const guest_snapshot& snapshot, check_results& out) {
-  if (!snapshot.clock.clocksource)
+void check_source_in_log(const guest_snapshot& snapshot, check_results& out) {
+  const auto found = source_in_log(snapshot.log);
+  if (!found)
     return add_unknown(out, "clocksource", "the clocksource cannot be determined",
-                       unreadable(fmt::format("{}/current_clocksource", folder)), "mount sysfs");
+                       unreadable(fmt::format("{}/current_clocksource", folder)),
+                       snapshot.is_capture ? "that file shows it, or the line \"Switched to "
+                                             "clocksource\" of the kernel log"
+                                           : "mount sysfs");
   check_result result{.id = "clocksource"};
-  judge_source(snapshot, result);
+  judge_source(snapshot, found->first, result);
+  result.summary += " (according to the kernel log)";
+  cite(result, "kernel log", found->second);
+  out.push_back(std::move(result));
+}
+
+void check_source(const guest_snapshot& snapshot, check_results& out) {
+  if (!snapshot.clock.clocksource) return check_source_in_log(snapshot, out);
+  check_result result{.id = "clocksource"};
+  judge_source(snapshot, *snapshot.clock.clocksource, result);
   cite(result, fmt::format("{}/current_clocksource", folder), *snapshot.clock.clocksource);
   cite(result, fmt::format("{}/available_clocksource", folder),
        fmt::format("{}", fmt::join(snapshot.clock.available_clocksources, " ")));

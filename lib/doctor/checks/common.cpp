@@ -16,6 +16,14 @@ std::string cpus_text(const std::vector<unsigned>& cpus) {
   return cpus.empty() ? "none" : async::format_cpu_list(cpus);
 }
 
+std::string named_cpus(const std::vector<unsigned>& cpus) {
+  return fmt::format("{} {}", cpus.size() == 1 ? "CPU" : "CPUs", cpus_text(cpus));
+}
+
+std::string counted(std::uint64_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 std::string share_text(double share) {
   return fmt::format("{:.1f} %", 100 * share);
 }
@@ -28,17 +36,27 @@ void add_unknown(check_results& out, std::string_view id, std::string_view summa
                  .remedy = std::string(remedy)});
 }
 
+std::string remedy_for_interrupts(const guest_snapshot& snapshot) {
+  return snapshot.is_capture ? "a capture with /proc/interrupts shows it" : "mount /proc";
+}
+
 bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view id, std::string_view summary,
                       check_results& out) {
   if (snapshot.from.interrupts.value) return false;
-  add_unknown(out, id, summary, unreadable("/proc/interrupts"), snapshot.from.interrupts.problem);
+  add_unknown(out, id, summary, {"/proc/interrupts", snapshot.from.interrupts.problem},
+              remedy_for_interrupts(snapshot));
   return true;
 }
 
-std::uint64_t total_of(const guest_snapshot& snapshot, std::string_view label) {
+const channels::interrupt_row* row_of(const guest_snapshot& snapshot, std::string_view label) {
   const auto& table = snapshot.from.interrupts.value;
-  const auto* row = table ? table->find(label) : nullptr;
-  return row == nullptr ? 0 : row->total();
+  return table ? table->find(label) : nullptr;
+}
+
+void cite_row(check_result& result, const guest_snapshot& snapshot, std::string_view label) {
+  const auto* row = row_of(snapshot, label);
+  cite(result, fmt::format("/proc/interrupts {}", label),
+       row == nullptr ? "absent" : counts_text(row->counts));
 }
 
 quote log_quote(const kernel_log& log, std::string_view part) {

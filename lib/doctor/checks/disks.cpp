@@ -1,9 +1,15 @@
 // Checks PV disks: compares the features that frontend and backend negotiated with the features
 // that both support. Warns if a feature that both ends support is off. Only mentions improvements
 // that require a module parameter or a different backend.
+//
+// Where xenstore is not readable, blkfront's own line in the kernel log shows what it uses
+// (blkfront_connect and xlvbd_flush in drivers/block/xen-blkfront.c): "blkfront: xvda: barrier or
+// flush: disabled; persistent grants: enabled; indirect descriptors: enabled;".
 #include <algorithm>
+#include <functional>
+#include <map>
 
-#include "base/parse.hpp"
+#include "base/words.hpp"
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -135,8 +141,88 @@ void quote_nodes(const disk_facts& disk, check_result& result) {
     cite(result, fmt::format("/sys/block/{}/queue/write_cache", disk.name), disk.write_cache);
 }
 
-check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) {
+/// What blkfront logged last about the features of a disk.
+struct logged_disk {
+  std::string features = {};  ///< "barrier or flush: disabled; ..."; empty without such a line
+  const std::string* last_line = nullptr;
+};
+/// Keyed by the name of the disk.
+using logged_disks = std::map<std::string, logged_disk, std::less<>>;
+
+constexpr std::string_view log_prefix = "blkfront: ";
+
+logged_disks disks_in_log(const kernel_log& log) {
+  logged_disks out;
+  for (const auto& line : log.lines) {
+    const auto start = line.find(log_prefix);
+    if (start == std::string::npos) continue;
+    const auto rest = std::string_view(line).substr(start + log_prefix.size());
+    const auto end = rest.find(": ");
+    if (end == std::string_view::npos || rest.find(' ') < end) continue;
+    auto& disk = out[std::string(rest.substr(0, end))];
+    disk.last_line = &line;
+    auto text = trim(rest.substr(end + 2));
+    const bool names_features = text.starts_with("barrier") || text.starts_with("flush");
+    if (!names_features || text.find("abled") == std::string_view::npos) continue;
+    if (text.ends_with(';')) text.remove_suffix(1);
+    disk.features = std::string(text);
+  }
+  return out;
+}
+
+const logged_disk* find_logged(const logged_disks& logged, std::string_view name) {
+  const auto disk = logged.find(name);
+  return disk == logged.end() || disk->second.features.empty() ? nullptr : &disk->second;
+}
+
+check_result judge_logged(const std::string& name, const std::string& features) {
+  check_result result{.id = "disk-" + name};
+  const auto summary = fmt::format("{}, according to the kernel log: {}", name, features);
+  // The first feature is the flush: "barriers disabled", "barrier: disabled", "barrier or flush:
+  // disabled; ...". The log does not show a read-only disk, which needs no flush, nor the backend's
+  // storage.
+  const auto flush = std::string_view(features).substr(0, features.find(';'));
+  const bool has_no_flush = flush.find("disabled") != std::string_view::npos;
+  conclude(result, has_no_flush ? health::unknown : health::pass, summary,
+           has_no_flush
+               ? "harmless only if the disk is read-only, or if its storage has no volatile "
+                 "write cache: xenstore (as root) and the host's configuration show it"
+               : "xenstore, which only root can read, shows what the backend offers");
+  cite(result, "kernel log", fmt::format("{}{}: {}", log_prefix, name, features));
+  return result;
+}
+
+/// A log may name more disks than any guest has.
+void judge_all_logged(const logged_disks& logged, check_results& out) {
+  constexpr std::size_t most = 64;
+  std::size_t count = 0;
+  for (const auto& [name, disk] : logged) {
+    if (disk.features.empty()) continue;
+    if (++count <= most) out.push_back(judge_logged(name, disk.features));
+  }
+  if (count > most)
+    add_unknown(out, "disk-others",
+                counted(count - most, "more disk") + " in the kernel log were not judged",
+                {"kernel log", counted(count, "disk")},
+                "run xenpv-doctor in the guest itself, where it judges all disks");
+}
+
+check_result judge_disk(const guest_snapshot& snapshot, const logged_disks& logged,
+                        const disk_facts& disk) {
   check_result result{.id = "disk-" + disk.name};
+  const bool is_connected = number_in(disk.front, "state") == connected;
+  if (!disk.error.empty() && !disk.front.empty() && !is_connected) {
+    conclude(
+        result, health::fail,
+        fmt::format("{} does not work: its driver failed with error {}", disk.name, disk.error),
+        "the number is an errno; the kernel log and the backend's domain show the cause");
+    cite(result, fmt::format("error/{}/error", disk.path), disk.error);
+    cite(result, disk.path + "/state", fmt::format("{}", number_in(disk.front, "state")));
+    return result;
+  }
+  if (disk.front.empty() || disk.back.empty())
+    if (const auto* found = find_logged(logged, disk.name))
+      return judge_logged(disk.name, found->features);
   if (disk.front.empty() || disk.back.empty()) {
     result.summary = disk.name + ": the negotiated features cannot be determined";
     cite(result, disk.path,
@@ -176,8 +262,8 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
       result.remedy = "possible improvements: " + joined(notes.improvements);
   }
   quote_nodes(disk, result);
-  if (const auto* line = snapshot.log.find_last(fmt::format("blkfront: {}:", disk.name)))
-    cite(result, "kernel log", *line);
+  if (const auto found = logged.find(disk.name); found != logged.end())
+    cite(result, "kernel log", *found->second.last_line);
   return result;
 }
 
@@ -206,10 +292,13 @@ check_result judge_missing_flush(const disk_facts& disk) {
 }  // namespace
 
 void check_disks(const guest_snapshot& snapshot, check_results& out) {
+  const auto logged = disks_in_log(snapshot.log);
   for (const auto& disk : snapshot.disks) {
-    out.push_back(judge_disk(snapshot, disk));
+    out.push_back(judge_disk(snapshot, logged, disk));
     if (lacks_flush(disk)) out.push_back(judge_missing_flush(disk));
   }
+  // Without sysfs and xenstore, the log shows the disks.
+  if (snapshot.disks.empty()) judge_all_logged(logged, out);
 }
 
 }  // namespace xenpv::doctor

@@ -10,6 +10,7 @@ namespace xenpv::doctor {
 namespace {
 
 constexpr const char* limit_file = "/sys/module/xen_gntalloc/parameters/limit";
+constexpr const char* remedy_for_capture = "a capture made by xenpv-evtchn as root shows it";
 constexpr const char* trial_source = "probe: a page shared with domain 0, then revoked";
 
 /// Lists the processes with the most pages first: "xenpv-disk (310) 512, qemu (77) 11".
@@ -59,8 +60,16 @@ void judge_gntalloc(const grant_use& use, check_result& result) {
   }
 }
 
+/// Posted files show the limit at most, not the use.
+quote limit_quote(const char* file, std::optional<std::uint64_t> limit) {
+  return {file, limit ? fmt::format("{}", *limit) : std::string("not in the capture")};
+}
+
 void check_gntalloc(const guest_snapshot& snapshot, check_results& out) {
   const auto& use = snapshot.grants;
+  if (!use.was_examined)
+    return add_unknown(out, "gntalloc", "whether processes can share pages cannot be determined",
+                       limit_quote(limit_file, use.gntalloc_limit), remedy_for_capture);
   if (!use.gntalloc_limit)
     return add_unknown(out, "gntalloc", "processes cannot share pages: the module is not loaded",
                        {limit_file, "absent"}, "modprobe xen-gntalloc");
@@ -76,6 +85,10 @@ void check_gntalloc(const guest_snapshot& snapshot, check_results& out) {
 void check_gntdev(const guest_snapshot& snapshot, check_results& out) {
   constexpr const char* file = "/sys/module/xen_gntdev/parameters/limit";
   const auto& use = snapshot.grants;
+  if (!use.was_examined)
+    return add_unknown(out, "gntdev",
+                       "whether processes can map pages of other domains cannot be determined",
+                       limit_quote(file, use.gntdev_limit), remedy_for_capture);
   if (!use.gntdev_limit)
     return add_unknown(
         out, "gntdev", "processes cannot map pages of other domains: the module is not loaded",

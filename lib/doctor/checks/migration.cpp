@@ -39,13 +39,15 @@ void check_migration(const guest_snapshot& snapshot, check_results& out) {
   const auto times = incarnation - incarnation_when_built;
   cite(result, "/proc/*/fd of /dev/xen/evtchn", holders_text(snapshot.from.holders));
   if (snapshot.from.holders.empty()) {
-    result.summary =
-        fmt::format("migrated or restored {} times; no process has /dev/xen/evtchn open", times);
+    result.summary = fmt::format("migrated or restored {}; no process has /dev/xen/evtchn open",
+                                 counted(times, "time"));
   } else {
     conclude(
         result, health::warn,
-        fmt::format("migrated or restored {} times, and {} processes have /dev/xen/evtchn open",
-                    times, snapshot.from.holders.size()),
+        fmt::format("migrated or restored {}, and {} /dev/xen/evtchn open", counted(times, "time"),
+                    snapshot.from.holders.size() == 1
+                        ? std::string("1 process has")
+                        : fmt::format("{} processes have", snapshot.from.holders.size())),
         "event channels opened before the restore are dead, and closing them triggers a kernel "
         "BUG. xenpv's programs keep theirs open in a helper process, the custodian; leave other "
         "programs running until the guest is shut down");

@@ -1,6 +1,9 @@
 // Checks how events are delivered to the guest: through the PV callback, through a vector on each
 // vCPU, or through a single PCI interrupt on CPU 0 for all vCPUs. With the PCI interrupt, event
-// channels are hardly faster than an emulated device.
+// channels are hardly faster than an emulated device. On ARM, each vCPU has a private interrupt
+// (xen_arm_callback in arch/arm/xen/enlighten.c).
+#include <algorithm>
+
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -14,9 +17,32 @@ std::string remedy_for_pci(const guest_snapshot& snapshot) {
          "and a kernel with CONFIG_XEN_PVHVM are required";
 }
 
+/// The kernel's message about the vector (drivers/xen/events/events_base.c).
+constexpr const char* vector_message = "callback vector for event delivery is enabled";
+
+/// Judges by the rows of the timers and IPIs. These arrive on a CPU above 0 only with a vector or
+/// the PV callback, and on any CPU only if the kernel has one of them. An excerpt may lack rows.
+void judge_local_rows(const guest_snapshot& snapshot, std::string_view method,
+                      check_result& result) {
+  std::vector<std::uint64_t> sums(snapshot.channels.cpus.size());
+  for (const auto& channel : snapshot.channels.channels)
+    if (channel.of_cpu) channels::add_counts(sums, channel.counts);
+  std::vector<unsigned> cpus;
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    if (sums[i] > 0) cpus.push_back(snapshot.channels.cpus[i]);
+  cite(result, "/proc/interrupts xen-percpu, by CPU", counts_text(sums));
+  conclude(result, health::pass,
+           cpus.size() == sums.size()
+               ? fmt::format("events arrive on each vCPU, through {}", method)
+               : fmt::format("events arrive on {}, through {}; no row shows events of other CPUs",
+                             named_cpus(cpus), method));
+}
+
 void judge_vector(const guest_snapshot& snapshot, const channels::interrupt_table& table,
                   check_result& result) {
   const auto* row = table.find("HYP");
+  if (row == nullptr || row->total() == 0)
+    return judge_local_rows(snapshot, "a callback vector", result);
   cite(result, "/proc/interrupts HYP", counts_text(row->counts));
   result.evidence.push_back(log_quote(snapshot.log, "callback vector for event delivery"));
   std::vector<unsigned> without_events;
@@ -25,8 +51,8 @@ void judge_vector(const guest_snapshot& snapshot, const channels::interrupt_tabl
   if (without_events.empty())
     return conclude(result, health::pass, "events arrive through a callback vector on each vCPU");
   conclude(result, health::warn,
-           fmt::format("a callback vector is in use, but no event has arrived on CPU {}",
-                       cpus_text(without_events)),
+           fmt::format("a callback vector is in use, but no event has arrived on {}",
+                       named_cpus(without_events)),
            "a vCPU that receives no events has neither a PV timer nor PV IPIs: check its timer row "
            "in /proc/interrupts");
 }
@@ -77,16 +103,59 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
   out.push_back(std::move(result));
 }
 
+/// A CPU without events is normal: no timer and no IPI uses them on ARM.
+void judge_arm(const channels::interrupt_table& table, check_result& result) {
+  for (const auto& row : table.rows)
+    if (row.chip.starts_with("GIC") && std::ranges::count(row.actions, "events") > 0)
+      cite(result, fmt::format("/proc/interrupts {} ({} events)", row.label, row.chip),
+           counts_text(row.counts));
+  conclude(result, health::pass, "events arrive through a private interrupt of each vCPU");
+}
+
+void judge_unknown(const guest_snapshot& snapshot, check_result& result) {
+  cite(result, "/proc/interrupts",
+       snapshot.from.interrupts.value
+           ? "no HYP, no xen-platform-pci, and no count of a PV timer or PV IPI"
+           : snapshot.from.interrupts.problem);
+  // xen_percpu_init() in arch/arm/xen/enlighten.c logs it, and then enables the interrupt.
+  const auto* initialized = snapshot.log.find_last("Xen: initializing cpu");
+  if (snapshot.identity.machine == architecture::arm && initialized != nullptr) {
+    cite(result, "kernel log", *initialized);
+    return conclude(result, health::pass, "events arrive through a private interrupt of each vCPU");
+  }
+  if (const auto* line = snapshot.log.find_last(vector_message)) {
+    cite(result, "kernel log", *line);
+    return conclude(result, health::pass, "events arrive through a callback vector on each vCPU");
+  }
+  conclude(result, health::unknown, "event delivery cannot be determined",
+           snapshot.identity.machine == architecture::arm
+               ? "the row \"events\" of the guest's /proc/interrupts shows it"
+               : "rows HYP, timerN and reschedN of the guest's complete /proc/interrupts show it, "
+                 "or the kernel log (\"callback vector for event delivery is enabled\")");
+}
+
+void judge_callback(const guest_snapshot& snapshot, check_result& result) {
+  conclude(result, health::pass, "events arrive through the PV callback of each vCPU");
+  if (snapshot.identity.type_source) result.evidence.push_back(*snapshot.identity.type_source);
+}
+
 }  // namespace
 
 void check_upcall(const guest_snapshot& snapshot, check_results& out) {
-  if (lacks_interrupts(snapshot, "upcall", "event delivery cannot be determined", out)) return;
   check_result result{.id = "upcall"};
+  const auto delivery = snapshot.channels.delivery;
+  if (!snapshot.from.interrupts.value) {
+    if (snapshot.from.guest.type == xen::guest_type::pv)
+      judge_callback(snapshot, result);
+    else
+      judge_unknown(snapshot, result);
+    if (result.verdict == health::unknown) result.remedy = remedy_for_interrupts(snapshot);
+    return out.push_back(std::move(result));
+  }
   const auto& table = *snapshot.from.interrupts.value;
-  switch (snapshot.channels.delivery) {
+  switch (delivery) {
     case channels::upcall::callback:
-      conclude(result, health::pass, "events arrive through the PV callback of each vCPU");
-      cite(result, "/sys/hypervisor/guest_type", "PV");
+      judge_callback(snapshot, result);
       break;
     case channels::upcall::vector:
       judge_vector(snapshot, table, result);
@@ -94,14 +163,16 @@ void check_upcall(const guest_snapshot& snapshot, check_results& out) {
     case channels::upcall::pci_interrupt:
       judge_pci(snapshot, table, result);
       break;
+    case channels::upcall::percpu_interrupt:
+      judge_arm(table, result);
+      break;
+    case channels::upcall::per_vcpu:
+      judge_local_rows(snapshot, "a callback vector or the PV callback", result);
+      break;
     case channels::upcall::unknown:
-      conclude(result, health::unknown,
-               "/proc/interrupts has neither row HYP nor an interrupt of xen-platform-pci",
-               "this is normal on ARM; elsewhere, boot a kernel with CONFIG_XEN_PVHVM");
-      cite(result, "/proc/interrupts", "no HYP, no xen-platform-pci");
+      judge_unknown(snapshot, result);
       break;
   }
-  const auto delivery = snapshot.channels.delivery;
   out.push_back(std::move(result));
   if (delivery == channels::upcall::vector) check_per_vcpu(snapshot, out);
 }

@@ -28,8 +28,11 @@ struct device_path {
 /// Classifies an absolute path. Cheap for paths that are not replaced.
 [[nodiscard]] device_path find_path(const char* path) noexcept;
 
-/// What stat(2) reports for a device; root/ contains a regular file in its place.
-inline constexpr mode_t device_mode = S_IFCHR | 0600;
+/// What stat(2) reports for a device. root/ contains a regular file in its place, with the device's
+/// permissions.
+[[nodiscard]] constexpr mode_t device_mode(mode_t permissions) noexcept {
+  return S_IFCHR | (permissions & 0666);
+}
 [[nodiscard]] bool is_device(const device_path& found) noexcept;
 [[nodiscard]] dev_t device_number(device_kind device) noexcept;
 

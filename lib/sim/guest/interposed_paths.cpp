@@ -25,8 +25,8 @@ bool is_replaced(const guest::device_path& found) {
 
 /// Changes the facts about a regular file into those of a device.
 template <class Facts>
-void show_device(Facts& facts, guest::device_kind device) {
-  facts.st_mode = guest::device_mode;
+void show_device(Facts& facts, guest::device_kind device, mode_t permissions) {
+  facts.st_mode = guest::device_mode(permissions);
   facts.st_rdev = guest::device_number(device);
 }
 
@@ -34,7 +34,7 @@ void show_device(Facts& facts, guest::device_kind device) {
 template <class Facts>
 int stat_descriptor(int fd, Facts* facts, int result) {
   const auto device = guest::find_device(fd).kind;
-  if (result == 0 && device != guest::device_kind::none) show_device(*facts, device);
+  if (result == 0 && device != guest::device_kind::none) show_device(*facts, device, 0600);
   return result;
 }
 
@@ -48,7 +48,7 @@ int stat_path(const char* path, Facts* facts, Call call) {
   const auto found = guest::find_path(path);
   if (!is_replaced(found)) return call(path);
   const int result = call(guest::simulated_path(path).c_str());
-  if (result == 0 && guest::is_device(found)) show_device(*facts, found.device);
+  if (result == 0 && guest::is_device(found)) show_device(*facts, found.device, facts->st_mode);
   return result;
 }
 
@@ -185,7 +185,8 @@ int statx(int directory, const char* path, int flags, unsigned mask, struct stat
   const int result =
       with_path(path, [&](const char* p) { return function(directory, p, flags, mask, facts); });
   if (result != 0 || device == guest::device_kind::none) return result;
-  facts->stx_mode = guest::device_mode;
+  const mode_t permissions = is_about_descriptor(path, flags) ? 0600 : facts->stx_mode;
+  facts->stx_mode = static_cast<__u16>(guest::device_mode(permissions));
   facts->stx_rdev_major = ::gnu_dev_major(guest::device_number(device));
   facts->stx_rdev_minor = ::gnu_dev_minor(guest::device_number(device));
   return 0;

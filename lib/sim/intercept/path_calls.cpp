@@ -94,7 +94,7 @@ void stat_file(const replaced_call& query) {
     return;
   }
   if (guest::is_device(query.found)) {
-    facts.st_mode = guest::device_mode;
+    facts.st_mode = guest::device_mode(facts.st_mode);
     facts.st_rdev = guest::device_number(query.found.device);
   }
   return_facts(query, 0, facts);
@@ -109,7 +109,7 @@ void statx_file(const replaced_call& query) {
     return;
   }
   if (guest::is_device(query.found)) {
-    facts.stx_mode = guest::device_mode;
+    facts.stx_mode = static_cast<__u16>(guest::device_mode(facts.stx_mode));
     facts.stx_rdev_major = ::gnu_dev_major(guest::device_number(query.found.device));
     facts.stx_rdev_minor = ::gnu_dev_minor(guest::device_number(query.found.device));
   }

@@ -40,10 +40,12 @@ boost::asio::awaitable<void> open_disk(xenpv::async::runtime& runtime) {
   std::byte first{};
   co_await disk->queue(0).read(0, {&first, 1});
   xenpv::nbd::server_options options;
-  options.export_name = "disk";
   options.tls = xenpv::nbd::tls_mode::require;
   options.credentials = xenpv::nbd::tls_credentials::from_psk_file("keys.psk");
-  xenpv::nbd::server server(runtime.control(), *disk, options);
+  xenpv::nbd::server server(runtime.control(), options);
+  xenpv::nbd::export_options exported;
+  exported.name = "disk";
+  server.add_export(*disk, exported);
   co_await server.stop();
   co_await disk->close();
 }

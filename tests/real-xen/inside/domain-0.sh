@@ -1,35 +1,39 @@
 #!/bin/bash
-# Runs in domain 0: starts the Xen daemons, runs the guests one after another, and writes all
-# results to the third disk as a tar archive. Reports progress line by line on a virtio port:
-#   begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | over
+# Runs in domain 0: starts the Xen daemons, runs scenarios and their guests one after another, and
+# writes the results of each scenario to the third disk as a tar archive. Reports progress line by
+# line on a virtio port:
+#   next | begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | finished
+# The answer to "next", on another port, is the name of a scenario, or "over".
 set -u
 source "$XENPV_INSIDE/lib.sh"
-source "$XENPV_SCENARIO"
 source "$XENPV_INSIDE/run-main.sh"
 
-limit=${limit:-120}
-all_results=/results
 # The guests may run a different release from domain 0.
 guest_root=/mnt/guest
-port=
 # Extra time for a guest's boot and shutdown on a busy machine.
 boot_seconds=150
 tries=5
 
-open_port() {
-  local name
-  modprobe virtio_console
-  for name in /sys/class/virtio-ports/*/name; do
-    if [[ $(<"$name") == xenpv.results ]]; then
-      name=${name%/name}
-      port=/dev/${name##*/}
+# port_file NAME: prints the device file of a virtio port.
+port_file() {
+  local file
+  for file in /sys/class/virtio-ports/*/name; do
+    if [[ $(<"$file") == "$1" ]]; then
+      file=${file%/name}
+      echo "/dev/${file##*/}"
+      return
     fi
   done
-  [[ -n $port ]] || echo "domain 0: the virtio port for reports is missing"
+  echo "domain 0: the virtio port $1 is missing" >&2
+}
+
+open_ports() {
+  modprobe virtio_console
+  exec {results_port}>"$(port_file xenpv.results)" {orders_port}<"$(port_file xenpv.orders)"
 }
 
 send() {
-  printf '%s\n' "$*" >"$port"
+  printf '%s\n' "$*" >&"$results_port"
 }
 
 start_xen() {
@@ -81,15 +85,19 @@ disk() {
 
 # A place may end with the number of vCPUs: pv4 is a PV guest with four vCPUs.
 write_config() {
-  # hvm-intx is also an HVM guest: only the scenario interprets the part after the dash.
-  local file=$1 root_access=r entry type=${place%%-*} cpus kind
+  # hvm-intx is also an HVM guest, and pv-faults a PV guest: only the scenario interprets the part
+  # after the dash.
+  local file=$1 root_access=r entry type=${place%%-*} cpus kind kernel
   kind=${type%%[0-9]*}
   cpus=${type#"$kind"}
   # For an HVM guest, QEMU also emulates the disk as an IDE disk, which cannot be read-only. Like
   # all guests, the HVM guest mounts the disk read-only.
   if [[ $kind == hvm ]]; then root_access=w; fi
-  disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
-  disk xvdy /dev/vdb r
+  # A scenario that sets `ramdisk` boots its own initramfs, which needs none of these disks.
+  if [[ -z ${ramdisk:-} ]]; then
+    disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
+    disk xvdy /dev/vdb r
+  fi
   disk xvdz /dev/ram0 w
   {
     echo "name='$place'"
@@ -98,12 +106,15 @@ write_config() {
     echo "vcpus=${cpus:-${vcpus:-2}}"
     # Avoid CPU 0, on which all observed crashes of the SVM emulation occurred.
     echo "cpus='1-2'"
-    echo "kernel='$guest_root/boot/vmlinuz'"
-    echo "ramdisk='$guest_root/boot/initrd.cpio'"
-    echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
-    # On this emulated host, Xen emulates the TSC by default: each clock read traps into Xen, which
-    # takes most of a PVH guest's time. On real hosts, Xen does not emulate the TSC.
-    if [[ -n ${tsc_mode:-} ]]; then echo "tsc_mode='$tsc_mode'"; fi
+    # QEMU loads the kernel of an HVM guest, and accepts only a compressed kernel.
+    if [[ $kind == hvm ]]; then kernel=vmlinuz; else kernel=vmlinux; fi
+    echo "kernel='$guest_root/boot/$kernel'"
+    echo "ramdisk='${ramdisk:-$guest_root/boot/initrd.cpio}'"
+    echo "cmdline='console=hvc0 loglevel=4 panic=1 mitigations=off xenpv.root=xvda xenpv.run=xvdy" \
+      "xenpv.place=$place xenpv.scenario=$scenario xenpv.init=${init:-script} ${kernel_parameters:-}'"
+    # On this emulated host, "default" makes Xen emulate the TSC: each clock read traps into Xen,
+    # which takes most of a PVH guest's time. On real hosts, Xen does not emulate the TSC.
+    echo "tsc_mode='${tsc_mode:-native}'"
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
     echo "on_crash='destroy'"
@@ -111,6 +122,7 @@ write_config() {
       echo "vga='none'"
       echo "serial='file:/var/log/xen/console/hvm-serial.log'"
     fi
+    if [[ -n ${xl_options:-} ]]; then echo "$xl_options"; fi
     echo "disk=["
     for entry in "${disks[@]}"; do echo "  '$entry',"; done
     echo "]"
@@ -192,6 +204,7 @@ create_guest() {
 run_guest() {
   local log=/var/log/xen/console/guest-$place.log tail_pid
   disks=()
+  rm -f /var/log/xen/*.log "$log" /var/log/xen/console/hvm-serial.log
   renew_ram_disks
   renew_file_disks
   if has dom0_before; then dom0_before || fail dom0_before "exit status $?"; fi
@@ -214,6 +227,14 @@ triple_faults() {
   xl dmesg | grep -c 'Triple fault'
 }
 
+# True if the guest of this try was killed by a bug of QEMU's SVM emulation: by a triple fault, or by
+# an interrupt that entered the guest's kernel with the GS base of user space.
+was_killed_by_svm() {
+  [[ $(triple_faults) -gt $faults ]] && return
+  [[ $place != dom0 && $place != pv && $place != pv[0-9-]* ]] &&
+    grep -q 'ENTRY_TRAMPOLINE stack guard page was hit' "$results/console.log" 2>/dev/null
+}
+
 run_place() {
   local start=$SECONDS line try faults
   export XENPV_PLACE=$place
@@ -231,21 +252,37 @@ run_place() {
     fi
     # QEMU's SVM emulation crashes about one in ten guests that need SVM, at any time. Programs in
     # the guest do not cause this: a crash caused by a program would occur again in the next try.
-    [[ $(triple_faults) -gt $faults && $try -lt $tries ]] || break
-    send "note $place the guest died of a triple fault, a known bug of the SVM emulation: retrying"
+    if [[ $try -eq $tries ]] || ! was_killed_by_svm; then break; fi
+    send "note $place the guest was killed by a known bug of the SVM emulation: retrying"
     mv "$results" "$results-died-$try"
   done
   while read -r line; do send "case $place $line"; done <"$results/cases"
   send "end $place $((SECONDS - start))"
 }
 
-open_port
+# run_scenario: runs in a subshell, because scenarios define functions and variables.
+run_scenario() (
+  export XENPV_SCENARIO=/mnt/run/scenarios/$scenario/scenario.sh
+  all_results=/results/$scenario
+  rm -rf "$all_results"
+  mkdir -p "$all_results"
+  # shellcheck source=/dev/null
+  source "$XENPV_SCENARIO"
+  limit=${limit:-120}
+  for place in ${places:-pv pvh}; do run_place; done
+  dmesg >"$all_results/dom0-dmesg.log"
+  xl dmesg >"$all_results/xen-dmesg.log"
+  tar -cf /dev/vdc -C "$all_results" .
+  sync
+)
+
+open_ports
 mkdir -p "$guest_root"
 mount -t ext4 -o ro,noload /dev/vdd "$guest_root"
 start_xen
-for place in ${places:-pv pvh}; do run_place; done
-dmesg >"$all_results/dom0-dmesg.log"
-xl dmesg >"$all_results/xen-dmesg.log"
-tar -cf /dev/vdc -C "$all_results" .
-sync
-send over
+send next
+while read -r -u "$orders_port" scenario && [[ $scenario != over ]]; do
+  run_scenario
+  send finished
+  send next
+done

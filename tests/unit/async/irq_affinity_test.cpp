@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <cerrno>
+#include <utility>
+#include <vector>
+
 #include "unit/xen/fake_root.hpp"
 
 namespace xenpv::async {
@@ -66,6 +70,25 @@ TEST(place_new_irq, moves_the_new_interrupt_and_waits_for_proof) {
   EXPECT_EQ(placed.irq, 43u);
   EXPECT_EQ(placed.reason, "no events counted yet");
   EXPECT_THAT(placed.baseline, ElementsAre(cpu_count{0, 19}, cpu_count{2, 7}));
+}
+
+TEST(place_new_irq, moves_the_interrupt_through_a_mover) {
+  fake_root tree;
+  tree.with("/proc/irq/43/smp_affinity_list", "0-3\n");
+  std::vector<std::pair<unsigned, unsigned>> moved;
+  set_irq_mover([&](unsigned irq, unsigned cpu) {
+    moved.emplace_back(irq, cpu);
+    return moved.size() > 1 ? EPERM : 0;
+  });
+  const std::vector<unsigned> after{43};
+  EXPECT_EQ(place_new_irq(tree.root(), {}, after, "evtchn:xev-cpu2", 2).status,
+            irq_placement_status::set);
+  const auto refused = place_new_irq(tree.root(), {}, after, "evtchn:xev-cpu2", 1);
+  set_irq_mover({});
+  EXPECT_EQ(refused.status, irq_placement_status::unavailable);
+  EXPECT_EQ(refused.reason, "write 1 to /proc/irq/43/smp_affinity_list: operation not permitted");
+  EXPECT_THAT(moved, ElementsAre(std::pair(43u, 2u), std::pair(43u, 1u)));
+  EXPECT_EQ(tree.root().read("/proc/irq/43/smp_affinity_list"), "0-3") << "written by this process";
 }
 
 TEST(place_new_irq, reports_the_effective_affinity) {

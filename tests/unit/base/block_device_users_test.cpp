@@ -156,6 +156,20 @@ TEST(claim_block_device, does_not_count_descriptors_of_this_process) {
             "take xvdb: device or resource busy (it is open in process 1 (them))");
 }
 
+TEST(claim_block_device, fails_if_the_users_cannot_be_seen) {
+  fake_root tree;
+  tree.with("/dev/xvdb");
+  // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE
+  tree.with("/proc/self/status", "Name:\tx\nCapEff:\t0000000000080004\n");
+  EXPECT_EQ(claim_problem(tree), "");
+  for (const auto* const without : {"0000000000000004", "0000000000080000", "0000000000000000"}) {
+    tree.with("/proc/self/status", std::string("CapEff:\t") + without + "\n");
+    EXPECT_EQ(claim_problem(tree),
+              "take xvdb: operation not permitted (cannot determine the users of the device "
+              "without CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; are you root?)");
+  }
+}
+
 TEST(claim_block_device, names_the_users_that_prevent_the_claim) {
   fake_root tree;
   tree.with("/dev/xvdb")

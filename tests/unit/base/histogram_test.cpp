@@ -171,6 +171,37 @@ TEST(histogram, merging_an_empty_histogram_has_no_effect) {
   EXPECT_EQ(fresh.percentile(1), 7u);
 }
 
+TEST(histogram, count_up_to_a_bucket_bound_is_exact) {
+  histogram h;
+  for (const std::uint64_t value : {0U, 8191U, 8192U, 16'383U, 16'384U})
+    h.add(value);
+  EXPECT_EQ(h.count_up_to(0), 1U);
+  EXPECT_EQ(h.count_up_to(8191), 2U);
+  EXPECT_EQ(h.count_up_to(16'383), 4U);
+  EXPECT_EQ(h.count_up_to((1ULL << 33) - 1), 5U);
+}
+
+TEST(histogram, count_up_to_a_value_inside_a_bucket_excludes_that_bucket) {
+  histogram h;
+  h.add(1024);  // in the bucket of 1024 to 1087
+  EXPECT_EQ(h.count_up_to(1086), 0U);
+  EXPECT_EQ(h.count_up_to(1087), 1U);
+}
+
+TEST(histogram, count_up_to_any_value_excludes_the_unbounded_bucket) {
+  histogram h;
+  h.add(5);
+  h.add(1ULL << 41);
+  EXPECT_EQ(h.count_up_to(largest), 1U);
+}
+
+TEST(histogram, every_power_of_two_minus_one_is_a_bucket_bound) {
+  for (unsigned bits = 4; bits < histogram::octaves; ++bits) {
+    const auto bound = (std::uint64_t{1} << bits) - 1;
+    ASSERT_EQ(histogram::upper_bound(histogram::bucket_of(bound)), bound) << bits;
+  }
+}
+
 TEST(histogram, tracks_the_exact_minimum) {
   histogram one;
   EXPECT_EQ(one.min(), 0U);

@@ -53,7 +53,22 @@ TEST(log, escapes_special_characters_in_json) {
   const auto line = logged(log_level::info, log_format::json,
                            [] { log().info("{}", "say \"hi\" C:\\ \n\t\x1B\x7F \xC3\xA4"); });
   EXPECT_THAT(line, testing::EndsWith("\"message\":\"say \\\"hi\\\" C:\\\\ \\u000a\\u0009\\u001b"
-                                      "\x7F \xC3\xA4\"}\n"));
+                                      "\\u007f \xC3\xA4\"}\n"));
+}
+
+TEST(log, writes_foreign_text_as_one_safe_line) {
+  // A forged line, C0, C1 (CSI), a bidi override and invalid UTF-8.
+  const auto act = [] {
+    log().info("client {}",
+               "x\nxenpv-test: error: \x1B[2J\xC2\x9B"
+               "31m\xE2\x80\xAEy\xFF");
+  };
+  EXPECT_EQ(logged(log_level::info, log_format::text, act),
+            "xenpv-test: info: client "
+            "x\\x0axenpv-test: error: \\x1b[2J\\xc2\\x9b31m\\xe2\\x80\\xaey\\xff\n");
+  EXPECT_THAT(logged(log_level::info, log_format::json, act),
+              testing::EndsWith("\"message\":\"client x\\u000axenpv-test: error: \\u001b[2J"
+                                "\\u009b31m\\u202ey\\ufffd\"}\n"));
 }
 
 TEST(log, replaces_bytes_that_are_not_utf8_in_json) {

@@ -82,19 +82,50 @@ TEST(parse_duration, accepts_every_unit) {
   EXPECT_EQ(parse_duration("5ms", "t").value(), 5ms);
   EXPECT_EQ(parse_duration("2s", "t").value(), 2s);
   EXPECT_EQ(parse_duration("3min", "t").value(), 3min);
+  EXPECT_EQ(parse_duration("1h", "t").value(), 1h);
+  EXPECT_EQ(parse_duration("2d", "t").value(), 48h);
   EXPECT_EQ(parse_duration("9223372036854775807ns", "t").value(), std::chrono::nanoseconds::max());
 }
 
 TEST(parse_duration, rejects_junk_overflow_and_a_missing_unit) {
-  for (const auto* text :
-       {"", "5", "00x", "s", "-5ms", "1.5s", "5 ms", "5S", "5m", "1h", "9223372036854775808ns",
-        "9223372037s", "153722868min", "18446744073709551615min"}) {
+  for (const auto* text : {"",
+                           "5",
+                           "00x",
+                           "s",
+                           "-5ms",
+                           "1.s",
+                           ".5s",
+                           "0.0",
+                           "1.5",
+                           "1..5s",
+                           "1.5.5s",
+                           "5 ms",
+                           "5S",
+                           "5m",
+                           "0.5ns",
+                           "1.2345us",
+                           "9223372036854775808ns",
+                           "9223372037s",
+                           "9223372036.9s",
+                           "153722868min",
+                           "106752d",
+                           "18446744073709551615min"}) {
     const auto parsed = parse_duration(text, "--wait");
     ASSERT_FALSE(parsed) << '\'' << text << '\'';
     EXPECT_EQ(parsed.error().text, "--wait '" + std::string(text) +
                                        "': invalid argument (expected a time with a unit "
-                                       "(ns, us, ms, s, min), such as 5ms)");
+                                       "(ns, us, ms, s, min, h, d), such as 0.5s)");
   }
+}
+
+TEST(parse_duration, accepts_fractions_of_whole_nanoseconds) {
+  EXPECT_EQ(parse_duration("0.5s", "t").value(), 500ms);
+  EXPECT_EQ(parse_duration("1.5h", "t").value(), 90min);
+  EXPECT_EQ(parse_duration("0.25d", "t").value(), 6h);
+  EXPECT_EQ(parse_duration("2.500us", "t").value(), 2500ns);
+  EXPECT_EQ(parse_duration("0.000000001s", "t").value(), 1ns);
+  EXPECT_EQ(parse_duration("1.0000000000000000000000s", "t").value(), 1s);
+  EXPECT_EQ(parse_duration("7.0ns", "t").value(), 7ns);
 }
 
 TEST(parse_ratio, accepts_ratios_up_to_one) {

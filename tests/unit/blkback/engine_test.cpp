@@ -285,7 +285,7 @@ TEST(engine, wraps_a_ring_of_16_pages_many_times) {
 
 TEST(engine, halts_at_a_ring_that_claims_more_than_it_holds) {
   rig r;
-  auto* header = reinterpret_cast<wire::ring_header*>(r.ring_memory.data());
+  auto* header = reinterpret_cast<ring::ring_header*>(r.ring_memory.data());
   header->req_prod = 33;
   EXPECT_FALSE(r.backend->run().notify);
   EXPECT_TRUE(r.backend->halted());
@@ -297,7 +297,7 @@ TEST(engine, halts_at_a_ring_that_claims_more_than_it_holds) {
 TEST(engine, attaches_at_the_published_responses_only_as_blkback) {
   for (const auto kind : {backend_kind::linux_blkback, backend_kind::qemu}) {
     rig r(usual(kind));
-    auto* header = reinterpret_cast<wire::ring_header*>(r.ring_memory.data());
+    auto* header = reinterpret_cast<ring::ring_header*>(r.ring_memory.data());
     header->req_prod = header->rsp_prod = 5;
     engine second(r.ring_memory, r.pages, r.memory, {usual(kind), false});
     (void)second.run();

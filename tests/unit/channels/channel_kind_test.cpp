@@ -86,13 +86,38 @@ TEST(channel_kind, finds_the_delivery_of_upcalls) {
   EXPECT_EQ(upcall_of(capture_table("pvh"), false), upcall::vector);
   EXPECT_EQ(upcall_of(capture_table("hvm-vector"), false), upcall::vector);
   EXPECT_EQ(upcall_of(capture_table("hvm-intx"), false), upcall::pci_interrupt);
-  EXPECT_EQ(upcall_of(capture_table("arm"), false), upcall::unknown);
+  EXPECT_EQ(upcall_of(capture_table("arm"), false), upcall::percpu_interrupt);
+  EXPECT_EQ(upcall_of(capture_table("no-hyp-row"), false), upcall::per_vcpu);
+  EXPECT_EQ(upcall_of(capture_table("no-xen-rows"), false), upcall::unknown);
 }
 
-TEST(channel_kind, finds_the_abi_in_the_debug_rows) {
-  EXPECT_EQ(event_abi_of(capture_table("pv")), event_abi::fifo);
-  EXPECT_EQ(event_abi_of(capture_table("old-kernel")), event_abi::two_level);
-  EXPECT_EQ(event_abi_of(capture_table("hvm-intx")), std::nullopt);
+interrupt_row only_row(std::string_view line) {
+  return test::table_of("  CPU0 CPU1\n" + std::string(line) + "\n").rows.at(0);
+}
+
+TEST(channel_kind, knows_the_chips_of_xenlinux) {
+  EXPECT_EQ(kinds_in("xenlinux-dom0"),
+            (counted{{"timer", 4}, {"ipi", 8}, {"xenbus", 1}, {"console", 1}, {"pirq", 5}}));
+  EXPECT_TRUE(is_xenlinux(capture_table("xenlinux-dom0")));
+  EXPECT_FALSE(is_xenlinux(capture_table("old-kernel")));
+  // 2.6.16 to 2.6.18 print no flow handler.
+  EXPECT_EQ(purpose_of(only_row("256: 93722638 0     Dynamic-irq  timer0")),
+            (channel_purpose{channel_kind::timer, "", 0}));
+  EXPECT_EQ(purpose_of(only_row("270: 5 0     Dynamic-irq  vif1.0")),
+            (channel_purpose{channel_kind::device}));
+  EXPECT_EQ(purpose_of(only_row(" 16: 5 0        Phys-irq  libata, peth0")),
+            (channel_purpose{channel_kind::pirq}));
+  // Later kernels share one interrupt between all CPUs.
+  EXPECT_EQ(purpose_of(only_row("  1: 5 9   Dynamic-percpu     timer")),
+            (channel_purpose{channel_kind::timer}));
+}
+
+TEST(channel_kind, finds_interrupts_that_cannot_move) {
+  EXPECT_TRUE(is_per_cpu(only_row("1: 5 0  xen-percpu    -virq      hvc_console")));
+  EXPECT_TRUE(is_per_cpu(only_row("256: 5 0  Dynamic-irq-level     timer0")));
+  EXPECT_TRUE(is_per_cpu(only_row("1: 5 9   Dynamic-percpu     timer")));
+  EXPECT_FALSE(is_per_cpu(only_row("268: 5 0  Dynamic-irq-level     xenbus")));
+  EXPECT_FALSE(is_per_cpu(only_row("9: 5 0  xen-dyn    -event     blkif")));
 }
 
 }  // namespace

@@ -105,6 +105,21 @@ TEST(interrupts, parses_numbered_rows_of_every_format) {
        "ioapic-edge",
        {"i8042"}},
       {"  9: 0 0   IO-APIC-fasteoi   acpi", "IO-APIC", {}, trigger::unsaid, "fasteoi", {"acpi"}},
+      // XenLinux.
+      {"256: 3869054 0  Dynamic-irq-level     timer0",
+       "Dynamic-irq",
+       {},
+       trigger::unsaid,
+       "level",
+       {"timer0"}},
+      {" 16: 3240798 0  Phys-irq-level     uhci_hcd:usb3, libata, peth0",
+       "Phys-irq",
+       {},
+       trigger::unsaid,
+       "level",
+       {"uhci_hcd:usb3", "libata", "peth0"}},
+      {"256: 771659 0     Dynamic-irq  timer0", "Dynamic-irq", {}, trigger::unsaid, "", {"timer0"}},
+      {"  1: 5 9   Dynamic-percpu     timer", "Dynamic", {}, trigger::unsaid, "percpu", {"timer"}},
       // Action names are separated by a comma and a space; a space alone is part of a name.
       {" 16: 1 2   IO-APIC  16-fasteoi   uhci_hcd:usb1, Intel RAS, eth 0",
        "IO-APIC",
@@ -162,8 +177,8 @@ TEST(interrupts, refuses_text_without_a_header) {
 
 TEST(interrupts, reads_every_row_of_every_capture) {
   const std::vector<std::pair<std::string, std::size_t>> captures = {
-      {"pv", 40},   {"pvh", 41},        {"hvm-vector", 45}, {"hvm-intx", 35},
-      {"dom0", 60}, {"old-kernel", 25}, {"arm", 11},        {"cpus-64", 405}};
+      {"pv", 40},         {"pvh", 41}, {"hvm-vector", 45}, {"hvm-intx", 35},     {"dom0", 60},
+      {"old-kernel", 25}, {"arm", 11}, {"cpus-64", 405},   {"xenlinux-dom0", 22}};
   for (const auto& [name, rows] : captures) {
     const test::captured_tree tree(name);
     const auto table = parse(tree.root().read("/proc/interrupts").value());

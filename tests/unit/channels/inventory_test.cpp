@@ -122,13 +122,20 @@ TEST(inventory, names_queues_of_network_devices_by_their_interrupts) {
 
 TEST(inventory, lists_the_channels_of_old_and_foreign_kernels) {
   const auto old = inventory_of("old-kernel");
-  EXPECT_EQ(old.abi, event_abi::two_level);
   EXPECT_FALSE(with_irq(old, 77).effective);
   EXPECT_EQ(with_irq(old, 77).allowed->value, (std::vector{0U, 1U}));
   const auto arm = inventory_of("arm");
   EXPECT_EQ(arm.guest, xen::guest_type::xen_arm);
   EXPECT_THAT(arm.cpus, ElementsAre(0U, 2U, 3U));
   EXPECT_EQ(with_irq(arm, 44).effective->value, std::vector{2U});
+}
+
+TEST(inventory, lists_the_channels_of_xenlinux) {
+  const auto all = inventory_of("xenlinux-dom0");
+  EXPECT_EQ(all.channels.size(), 19U);
+  EXPECT_EQ(with_irq(all, 261).of_cpu, 1U);
+  EXPECT_FALSE(with_irq(all, 261).can_move());
+  EXPECT_TRUE(with_irq(all, 16).can_move());
 }
 
 TEST(inventory, marks_channels_that_cannot_move) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "unit/cli/run_app.hpp"
@@ -50,6 +51,35 @@ TEST(cli_app, reports_any_other_exception_with_status_1) {
   const auto [status, out, err] = run_failing([] { throw std::runtime_error("broken pipe"); });
   EXPECT_EQ(status, exit_code::failed);
   EXPECT_EQ(err, "vault: broken pipe\n");
+}
+
+TEST(cli_app, reports_a_failure_as_json_if_the_log_is_json) {
+  vault v;
+  v.fail = [] {
+    throw failure(std::error_code(EACCES, std::generic_category()), "open \"/dev/xen\"",
+                  "run as root");
+  };
+  const auto [status, out, err] = v.run({"fail", "--log", "json"});
+  EXPECT_EQ(status, exit_code::failed);
+  const auto line = nlohmann::json::parse(err);
+  EXPECT_EQ(line.at("level"), "error");
+  EXPECT_EQ(line.at("program"), "vault");
+  EXPECT_EQ(line.at("message"), "open \"/dev/xen\": permission denied (run as root)");
+  EXPECT_THAT(err, EndsWith("}\n"));
+}
+
+TEST(cli_app, reports_an_invalid_command_line_as_json_if_it_asks_for_json) {
+  for (const auto& line : std::vector<std::vector<std::string>>{
+           {"run", "--log", "json", "--colour"}, {"--log=json", "run", "--colour"}}) {
+    vault v;
+    const auto [status, out, err] = v.run(line);
+    EXPECT_EQ(status, exit_code::usage);
+    EXPECT_EQ(nlohmann::json::parse(err).at("message"),
+              "unknown option '--colour' (try 'vault run --help')");
+  }
+  vault v;
+  EXPECT_EQ(v.run({"run", "--colour", "--", "--log=json"}).err,
+            "vault: unknown option '--colour'\ntry 'vault run --help'\n");
 }
 
 TEST(cli_app, fails_if_output_cannot_be_written) {
@@ -99,7 +129,11 @@ TEST(cli_app, shows_the_version) {
   vault v;
   const auto [status, out, err] = v.run({"--version"});
   EXPECT_EQ(status, exit_code::ok);
-  EXPECT_THAT(out, testing::MatchesRegex("vault [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(out, testing::MatchesRegex("vault [0-9]+\\.[0-9]+\\.[0-9]+\n"
+                                         "commit: ([0-9a-f]+(, with changes)?|unknown)\n"
+                                         "built with: (g\\+\\+|clang) [^\n]*, Boost 1\\.[^\n]*\n"
+                                         "loaded: [^\n]+\n"));
+  EXPECT_THAT(out, HasSubstr("nlohmann_json 3."));
 }
 
 TEST(cli_app, shows_help_of_the_program) {
@@ -121,7 +155,7 @@ TEST(cli_app, shows_help_of_the_program) {
             "\n"
             "Options:\n"
             "  -h, --help             show this text and exit\n"
-            "      --version          show the version and exit\n"
+            "      --version          show the version, commit and libraries, and exit\n"
             "      --log FORMAT       log as text, or as json: one object per line (default:\n"
             "                         text)\n"
             "      --log-level LEVEL  minimum severity to log: error, warning, info or debug\n"
@@ -165,16 +199,6 @@ TEST(cli_app, shows_arguments_in_the_help) {
                              "  NAME         the thing\n"
                              "  [REASON...]  why\n"));
   EXPECT_THAT(out, HasSubstr("      --key DOMAIN  domain of the key (required)\n"));
-}
-
-TEST(cli_app, lists_candidates_for_completion) {
-  vault v;
-  EXPECT_EQ(v.run({"--subcommands"}).out, "run\nitem\nfail\n");
-  EXPECT_EQ(v.run({"item", "--subcommands"}).out, "list\nremove\n");
-  EXPECT_EQ(v.run({"run", "--long-options"}).out,
-            "--door\n--wait\n--guests\n--quiet\n--help\n--version\n--log\n--log-level\n");
-  EXPECT_EQ(v.run({"run", "--short-options"}).out, "-d\n-q\n-h\n");
-  EXPECT_EQ(v.run({"item", "list", "--short-options"}).out, "-h\n");
 }
 
 TEST(cli_app, rejects_an_option_without_a_long_name) {

@@ -117,6 +117,10 @@ INSTANTIATE_TEST_SUITE_P(
                    {"item", "open"},
                    "vault: unknown command 'open' (known: list, remove)\n"
                    "try 'vault item --help'\n"},
+        wrong_line{"misspelt_command",
+                   {"itme", "list"},
+                   "vault: unknown command 'itme' (known: run, item, fail; did you mean 'item'?)\n"
+                   "try 'vault --help'\n"},
         wrong_line{"missing_nested_command",
                    {"item"},
                    "vault: missing command (one of: list, remove)\n"
@@ -124,6 +128,18 @@ INSTANTIATE_TEST_SUITE_P(
         wrong_line{"unknown_option",
                    {"run", "--colour=red", "--", "x"},
                    "vault: unknown option '--colour'\ntry 'vault run --help'\n"},
+        wrong_line{"misspelt_option",
+                   {"run", "--dor=red", "--", "x"},
+                   "vault: unknown option '--dor'; did you mean '--door'?\n"
+                   "try 'vault run --help'\n"},
+        wrong_line{"option_with_one_hyphen",
+                   {"item", "list", "-json"},
+                   "vault: unknown option '-json'; did you mean '--json'?\n"
+                   "try 'vault item list --help'\n"},
+        wrong_line{"misspelt_option_of_the_program",
+                   {"item", "list", "--log-levle", "debug"},
+                   "vault: unknown option '--log-levle'; did you mean '--log-level'?\n"
+                   "try 'vault item list --help'\n"},
         wrong_line{"unknown_short_option",
                    {"item", "list", "-z"},
                    "vault: unknown option '-z'\ntry 'vault item list --help'\n"},
@@ -139,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
         wrong_line{"bad_value",
                    {"run", "--wait", "soon", "--", "x"},
                    "vault: --wait 'soon': invalid argument (expected a time with a unit (ns, us, "
-                   "ms, s, min), such as 5ms)\ntry 'vault run --help'\n"},
+                   "ms, s, min, h, d), such as 0.5s)\ntry 'vault run --help'\n"},
         wrong_line{"out_of_range",
                    {"run", "--guests", "9", "--", "x"},
                    "vault: --guests '9': invalid argument (expected a whole number from 1 to 8)\n"
@@ -148,6 +164,10 @@ INSTANTIATE_TEST_SUITE_P(
                    {"--log", "xml", "item", "list"},
                    "vault: --log 'xml': invalid argument (expected text or json)\n"
                    "try 'vault item list --help'\n"},
+        wrong_line{"misspelt_choice",
+                   {"--log-level", "eror", "item", "list"},
+                   "vault: --log-level 'eror': invalid argument (expected error, warning, info or "
+                   "debug; did you mean 'error'?)\ntry 'vault item list --help'\n"},
         wrong_line{"bad_choice_of_many",
                    {"--log-level=", "item", "list"},
                    "vault: --log-level '': invalid argument (expected error, warning, info or "

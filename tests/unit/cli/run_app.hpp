@@ -79,6 +79,10 @@ class vault {
   domid key{};
   std::function<void()> fail = [] {};
 
+  void complete_values(std::string value_name, completion_source source) {
+    program_.complete_values(std::move(value_name), std::move(source));
+  }
+
  private:
   app program_;
 };

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "doctor/guest_snapshot.hpp"
 #include "unit/channels/captured_tree.hpp"
@@ -15,6 +17,16 @@ namespace xenpv::doctor::test {
 
 inline guest_snapshot snapshot_of(const std::string& capture) {
   return take_snapshot(xenpv::test::captured_tree(capture).place());
+}
+
+/// A capture that holds only a kernel log with these lines.
+inline guest_snapshot with_log(std::vector<std::string> lines) {
+  guest_snapshot out;
+  out.is_capture = true;
+  out.log.lines = std::move(lines);
+  out.identity = identify_guest(out.from, out.kernel, out.log);
+  out.online = cpus_in_log(out.log);
+  return out;
 }
 
 inline check_result row(const guest_snapshot& snapshot, std::string_view id) {

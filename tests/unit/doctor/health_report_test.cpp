@@ -2,6 +2,10 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+#include <fstream>
+
+#include "base/parse.hpp"
 #include "doctor/health_change.hpp"
 #include "doctor/health_page.hpp"
 #include "doctor/health_report.hpp"
@@ -185,6 +189,107 @@ TEST(health_page, heat_map_of_similar_values_has_similar_colours) {
   EXPECT_THAT(page, Not(HasSubstr("background-color:#440154")));
 }
 
+TEST(health_page, names_the_guest) {
+  auto report = report_of("pv");
+  report.guest.name = "web<1>";
+  const auto page = to_html(report);
+  EXPECT_THAT(page, HasSubstr("<title>web&lt;1&gt;: PV guest on Xen 4.17.7"));
+  EXPECT_THAT(page, HasSubstr("<h1>web&lt;1&gt;</h1>"));
+}
+
+TEST(health_page, folds_unknown_rows_with_one_cause) {
+  health_report report;
+  report.check_results = {{.id = "a", .summary = "a is unknown", .remedy = "run as root"},
+                          {.id = "b", .verdict = health::pass, .summary = "b is good"},
+                          {.id = "c", .summary = "c is unknown", .remedy = "run as root"}};
+  const auto page = to_html(report);
+  EXPECT_THAT(page,
+              HasSubstr("<details class=\"fold unknown\"><summary>2 checks could not be made: "
+                        "a, c<span class=\"cure\">run as root</span></summary>"));
+  EXPECT_EQ(page.find("run as root"), page.rfind("run as root"));
+  EXPECT_THAT(page, HasSubstr("id=\"a\""));
+  EXPECT_THAT(page, HasSubstr("id=\"c\""));
+}
+
+TEST(health_page, does_not_repeat_evidence_as_remedy) {
+  health_report report;
+  report.check_results = {{.id = "a",
+                           .verdict = health::warn,
+                           .summary = "a is odd",
+                           .evidence = {{.source = "log", .value = "boot with x=1"}},
+                           .remedy = "boot with x=1"}};
+  const auto page = to_html(report);
+  EXPECT_EQ(page.find("boot with x=1"), page.rfind("boot with x=1"));
+}
+
+TEST(health_page, groups_the_digits_of_counts) {
+  health_report report;
+  report.events = {.cpus = {0}, .kinds = {{.kind = "timer", .counts = {1234567}}}};
+  EXPECT_THAT(to_html(report), HasSubstr("<span>1\u202f234\u202f567</span>"));
+}
+
+TEST(health_page, explains_the_colours_of_the_heat_map) {
+  const auto page = to_html(report_of("pv", measured_at(30'000, 5'000)));
+  EXPECT_THAT(page, HasSubstr("<div class=\"scale\""));
+  // The diagonal sends no IPI, so it is not coloured.
+  EXPECT_THAT(page, HasSubstr("<td class=\"self\""));
+}
+
+/// Returns a report on a guest with `cpus` CPUs on two sockets, all measured.
+health_report report_with_cpus(unsigned cpus) {
+  auto report = report_of("cpus-64");
+  report.guest.name = fmt::format("guest with {} CPUs", cpus);
+  measurement measured{.interval_ns = 1'000'000, .scheduling = "SCHED_FIFO 80"};
+  event_counts events;
+  events.kinds = {{.kind = "timer"}, {.kind = "device"}, {.kind = "callfuncsingle"}};
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) {
+    measured.timers.push_back(
+        {.cpu = cpu, .verdict = "verified", .late = figures_around(20'000 + cpu * 700)});
+    events.cpus.push_back(cpu);
+    events.kinds[0].counts.push_back(5'123'456 + cpu * 1000);
+    events.kinds[1].counts.push_back(cpu == 0 ? 98'765'432 : cpu % 7 * 200'000);
+    events.kinds[2].counts.push_back(cpu % 3 * 1'000'000);
+    for (unsigned to = 0; to < cpus; ++to) {
+      const bool is_near = cpu / 32 == to / 32;
+      measured.ipis.push_back({.from = cpu,
+                               .to = to,
+                               .verdict = (cpu + 3 * to) % 17 == 5 ? "unverified" : "verified",
+                               .round_trips = figures_around(cpu == to ? 300
+                                                             : is_near ? 4'000 + to * 50
+                                                                       : 19'000,
+                                                             40, 1)});
+    }
+  }
+  report.events = std::move(events);
+  report.measured = std::move(measured);
+  return report;
+}
+
+/// Writes a document to XENPV_TEST_OUTPUT, if set: interop/doctor_page.sh shows it in a browser.
+void keep_page(const std::string& name, const std::string& document) {
+  if (const char* const directory = std::getenv("XENPV_TEST_OUTPUT"))
+    std::ofstream(std::string(directory) + "/" + name) << document;
+}
+
+TEST(health_page, labels_the_cells_of_a_small_map) {
+  for (const unsigned cpus : {2U, 8U}) {
+    const auto page = to_html(report_with_cpus(cpus));
+    keep_page(fmt::format("cpus-{}.html", cpus), page);
+    EXPECT_THAT(page, HasSubstr("<table class=\"heat\">"));
+    EXPECT_THAT(page, HasSubstr(" us</td>"));
+    EXPECT_THAT(page, Not(HasSubstr(" others</li>")));
+  }
+}
+
+TEST(health_page, shows_64_cpus_in_a_compact_map) {
+  const auto page = to_html(report_with_cpus(64));
+  keep_page("cpus-64.html", page);
+  EXPECT_THAT(page, HasSubstr("<table class=\"heat many\">"));
+  EXPECT_THAT(page, HasSubstr("title=\"CPU 3 to CPU 5: median 4."));
+  EXPECT_THAT(page, HasSubstr("<summary>the figures of 64 CPUs</summary>"));
+  EXPECT_THAT(page, HasSubstr("<i class=\"rest\"></i>56 others</li>"));
+}
+
 TEST(health_page, escapes_text_from_outside) {
   auto report = report_of("pv");
   report.check_results.front().summary = "<script>alert(1)</script> & \"x\"";
@@ -210,20 +315,52 @@ TEST(prometheus, has_few_series_with_conventional_names) {
   report.incarnation = 3;
   const auto text = to_prometheus(report);
   EXPECT_THAT(
-      text, HasSubstr("xen_guest_info{type=\"PVH\",control_domain=\"0\",xen_version=\"4.17.7\","));
-  EXPECT_THAT(text, HasSubstr("xen_events_total{cpu=\"0\",kind=\"timer\"} 5173\n"));
-  EXPECT_THAT(text, HasSubstr("xen_upcalls_total{cpu=\"1\"} 6489\n"));
-  EXPECT_THAT(text, HasSubstr("xen_doctor_row{row=\"upcall\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("xen_migrations_total 2\n"));
-  EXPECT_THAT(text, HasSubstr("xen_timer_latency_seconds_bucket{cpu=\"0\",le=\"0.0001\"} 2000\n"));
-  EXPECT_THAT(text, HasSubstr("xen_timer_latency_seconds_count{cpu=\"1\"} 2000\n"));
+      text,
+      HasSubstr("xenpv_guest_info{type=\"PVH\",control_domain=\"0\",xen_version=\"4.17.7\","));
+  EXPECT_THAT(text, HasSubstr("xenpv_events_total{cpu=\"0\",kind=\"timer\"} 5173\n"));
+  EXPECT_THAT(text, HasSubstr("xenpv_upcalls_total{cpu=\"1\"} 6489\n"));
+  EXPECT_THAT(text, HasSubstr("xenpv_migrations_total 2\n"));
+  EXPECT_THAT(text,
+              HasSubstr("xenpv_timer_latency_seconds_bucket{cpu=\"0\",le=\"0.0001\"} 2000\n"));
+  EXPECT_THAT(text, HasSubstr("xenpv_timer_latency_seconds_count{cpu=\"1\"} 2000\n"));
   EXPECT_THAT(text, Not(HasSubstr("blkif")));
+}
+
+TEST(prometheus, names_begin_with_the_same_prefix) {
+  const auto text = to_prometheus(report_of("pvh", measured_at(30'000, 5'000)));
+  for (const auto line : split(text, '\n')) {
+    if (line.empty()) continue;
+    EXPECT_TRUE(line.starts_with("xenpv_") || line.starts_with("# HELP xenpv_") ||
+                line.starts_with("# TYPE xenpv_"))
+        << line;
+  }
+}
+
+TEST(prometheus, has_the_time_of_the_run) {
+  health_report report{.time = "2026-11-23T03:04:05Z"};
+  EXPECT_THAT(to_prometheus(report),
+              HasSubstr("# TYPE xenpv_doctor_last_run_timestamp_seconds gauge\n"
+                        "xenpv_doctor_last_run_timestamp_seconds 1795403045\n"));
+  report.time = "yesterday";
+  EXPECT_THAT(to_prometheus(report), Not(HasSubstr("timestamp")));
+}
+
+TEST(prometheus, verdicts_are_in_the_order_of_their_severity) {
+  health_report report;
+  report.check_results = {{.id = "a", .verdict = health::pass},
+                          {.id = "b", .verdict = health::unknown},
+                          {.id = "c", .verdict = health::warn},
+                          {.id = "d", .verdict = health::fail}};
+  EXPECT_THAT(to_prometheus(report), HasSubstr("xenpv_doctor_row{row=\"a\"} 0\n"
+                                               "xenpv_doctor_row{row=\"b\"} 1\n"
+                                               "xenpv_doctor_row{row=\"c\"} 2\n"
+                                               "xenpv_doctor_row{row=\"d\"} 3\n"));
 }
 
 TEST(prometheus, escapes_labels) {
   health_report report;
   report.guest.clocksource = "a\"b\\c\nd";
-  EXPECT_THAT(to_prometheus(report), HasSubstr("clocksource=\"a\\\"b\\\\c d\""));
+  EXPECT_THAT(to_prometheus(report), HasSubstr("clocksource=\"a\\\"b\\\\c\\nd\""));
 }
 
 }  // namespace

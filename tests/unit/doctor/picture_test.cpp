@@ -1,6 +1,8 @@
 // Heat maps, archives, and the verdict on a measured pair of CPUs.
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <sstream>
 
@@ -14,6 +16,12 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+
+/// Writes a picture to XENPV_TEST_OUTPUT, if set, to be looked at.
+void keep_picture(const std::string& name, const std::string& picture) {
+  if (const char* const directory = std::getenv("XENPV_TEST_OUTPUT"))
+    std::ofstream(std::string(directory) + "/" + name) << picture;
+}
 
 probe::heat_map two_by_two() {
   return {.title = "Round <trips>",
@@ -54,6 +62,58 @@ TEST(heat_map, has_colours_on_a_terminal_that_supports_them) {
   EXPECT_THAT(text, HasSubstr("\x1b[38;2;0;0;0;48;2;253;231;37m   1 us \x1b[0m"));     // minimum
   EXPECT_THAT(text, HasSubstr("\x1b[38;2;255;255;255;48;2;68;1;84m 100 us \x1b[0m"));  // maximum
   EXPECT_THAT(text, HasSubstr(" failed\n"));
+}
+
+TEST(heat_map, has_a_legend_of_its_colours) {
+  const auto svg = probe::to_svg(two_by_two());
+  EXPECT_THAT(svg, HasSubstr("fill=\"url(#scale)\""));
+  for (const auto* text : {">1.00 us</text>", ">10.0 us</text>", ">100 us</text>"})
+    EXPECT_THAT(svg, HasSubstr(text));
+  EXPECT_THAT(probe::to_svg({.rows = {"0"}, .columns = {"0"}, .cells = {{.label = "failed"}}}),
+              Not(HasSubstr("fill=\"url(#scale)\"")));
+}
+
+TEST(heat_map, leaves_a_baseline_out_of_the_scale) {
+  auto map = two_by_two();
+  map.cells[0].is_baseline = true;
+  const auto svg = probe::to_svg(map);
+  EXPECT_THAT(svg, Not(HasSubstr(">1.00 us</text>")));
+  EXPECT_THAT(svg, HasSubstr(">31.6 us</text>"));  // halfway from 10 us to 100 us
+}
+
+TEST(heat_map, follows_the_colour_scheme) {
+  EXPECT_THAT(probe::to_svg(two_by_two()), HasSubstr("@media (prefers-color-scheme:dark)"));
+}
+
+TEST(heat_map, is_as_wide_as_its_title) {
+  auto map = two_by_two();
+  map.title = std::string(100, 'w');
+  const auto svg = probe::to_svg(map);
+  const auto start = svg.find("width=\"") + 7;
+  EXPECT_GE(std::stoul(svg.substr(start)), 1000U);
+}
+
+TEST(heat_map, with_many_columns_has_small_cells_without_labels) {
+  probe::heat_map map{.title = "Time to interrupt a running CPU: medians",
+                      .note = "Grey: the baseline, without an IPI. Hatched: not verified.",
+                      .row_title = "from CPU",
+                      .column_title = "to CPU"};
+  for (unsigned row = 0; row < 64; ++row) {
+    map.rows.push_back(std::to_string(row));
+    map.columns.push_back(std::to_string(row));
+    for (unsigned column = 0; column < 64; ++column)
+      map.cells.push_back({.value = 4000.0 + 300 * column + (row / 32 == column / 32 ? 0 : 30000),
+                           .label = "12.3 us",
+                           .tip = "a tip",
+                           .doubtful = row % 9 == 4,
+                           .is_baseline = row == column});
+  }
+  const auto svg = probe::to_svg(map);
+  keep_picture("map-64.svg", svg);
+  EXPECT_THAT(svg, HasSubstr("<title>12.3 us (a tip)</title>"));
+  EXPECT_THAT(svg, Not(HasSubstr(">12.3 us</text>")));
+  EXPECT_LE(std::stoul(svg.substr(svg.find("width=\"") + 7)), 1300U);
+  keep_picture("map-2.svg", probe::to_svg(two_by_two()));
 }
 
 TEST(heat_map, of_equal_values_does_not_divide_by_zero) {

@@ -12,7 +12,8 @@ namespace {
 
 TEST(row_table, lists_every_row_of_every_capture) {
   for (const auto* capture : {"pv", "pv-doctor", "pv-open", "pvh", "hvm-vector", "hvm-intx", "dom0",
-                              "cpus-64", "old-kernel", "arm"})
+                              "cpus-64", "old-kernel", "arm", "dead-vif", "pv-log-only",
+                              "hvm-no-platform", "grants-exhausted", "dom0-stuck"})
     for (const auto& row : run_checks(test::snapshot_of(capture)))
       EXPECT_NE(find_row(row.id), nullptr) << capture << ": " << row.id;
 }

@@ -142,9 +142,10 @@ attachment_rig::attachment_rig(attachment_options options)
     : pool_(std::make_unique<async::cpu_pool>(two_cpus())) {
   const std::vector<asio::any_io_executor> executors = {pool_->executor(0), pool_->executor(1)};
   disk = std::make_unique<memory_disk>(executors);
-  server_options settings;
-  settings.export_name = "xvdb";
-  server = std::make_unique<nbd::server>(control(), *disk, settings);
+  server = std::make_unique<nbd::server>(control(), server_options{});
+  export_options exported;
+  exported.name = "xvdb";
+  server->add_export(*disk, exported);
   tree.with("/dev/nbd0", "a device");
   options.queues = 2;
   options.root = tree.root();

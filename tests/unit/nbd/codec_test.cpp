@@ -229,7 +229,7 @@ TEST(check_request, disconnects_a_client_that_announces_an_oversized_payload) {
     const auto out = check_request(ask(nbd_command::write, 0, length), everything(), simple);
     EXPECT_TRUE(out.disconnect);
     EXPECT_EQ(out.payload, 0);
-    EXPECT_EQ(out.reason, "a write of more than 128 MiB");
+    EXPECT_EQ(out.reason, "a payload of more than 128 MiB");
   }
 }
 

@@ -20,13 +20,14 @@ inline constexpr auto fua = wire::nbd_cmd_flag_fua;
 class dispatcher_rig {
  public:
   explicit dispatcher_rig(fake_options options = {}, session_terms terms = {},
-                          dispatcher_limits limits = {})
+                          dispatcher_limits limits = {}, std::uint64_t first = 0)
       : device(std::vector<asio::any_io_executor>{context_.get_executor()}, held(options)),
         queue(device.queue(0)),
         export_(full_export(options.size)),
         terms_(terms),
         dispatch_(
-            queue, terms, [this] { ++wake_ups; }, limits) {}
+            queue, terms, [this] { ++wake_ups; }, [this] { ++resumed; }, [this] { ++granted; },
+            limits, {}, first) {}
   ~dispatcher_rig() { recycle(); }
   dispatcher_rig(const dispatcher_rig&) = delete;
   dispatcher_rig& operator=(const dispatcher_rig&) = delete;
@@ -36,9 +37,19 @@ class dispatcher_rig {
     const request_header header{static_cast<std::uint16_t>(r.flags), r.command, r.cookie, r.offset,
                                 static_cast<std::uint32_t>(r.length)};
     if (r.command == nbd_command::read) reader_.reads[r.cookie] = r.length;
-    auto* const op = dispatch_.begin(header, check_request(header, export_, terms_));
+    const auto checked = check_request(header, export_, terms_);
+    EXPECT_TRUE(dispatch_.prepare(header, checked)) << "the request has to wait";
+    auto* const op = dispatch_.begin(header, checked);
     dispatch_.commit();
     return op;
+  }
+  /// Whether such a request could begin now.
+  [[nodiscard]] bool can_begin(const sent_request& r) {
+    const request_header header{static_cast<std::uint16_t>(r.flags), r.command, r.cookie, r.offset,
+                                static_cast<std::uint32_t>(r.length)};
+    const bool ready = dispatch_.prepare(header, check_request(header, export_, terms_));
+    dispatch_.cancel_prepare();
+    return ready;
   }
   /// Sends a WRITE whose payload arrives in pieces of at most `at_once` bytes.
   void write(const sent_request& r, std::string_view payload, std::size_t at_once = 1 << 20) {
@@ -49,9 +60,12 @@ class dispatcher_rig {
   }
   /// Passes the next part of a WRITE's payload. Returns true if the payload is still incomplete.
   bool receive(client_request& op, std::string_view payload, std::size_t at_once = 1 << 20) {
-    bool more = true;
+    auto step = payload_step::receive;
     while (!payload.empty()) {
-      EXPECT_TRUE(more) << payload.size() << " bytes of the payload are left over";
+      if (step != payload_step::receive) {
+        ADD_FAILURE() << payload.size() << " bytes of the payload are left over";
+        break;
+      }
       std::vector<std::span<std::byte>> space;
       dispatch_.payload_space(op, space);
       std::size_t put = 0;
@@ -61,9 +75,9 @@ class dispatcher_rig {
         payload.remove_prefix(count);
         put += count;
       }
-      more = dispatch_.payload_received(op, put).wants_more;
+      step = dispatch_.payload_received(op, put);
     }
-    return more;
+    return step != payload_step::done;
   }
 
   /// Returns the replies since the last call, in order. recycle() marks them as sent.
@@ -103,6 +117,8 @@ class dispatcher_rig {
   fake_device device;
   fake_queue& queue;
   unsigned wake_ups = 0;  ///< calls of `replies_ready`
+  unsigned resumed = 0;   ///< calls of `resumed`
+  unsigned granted = 0;   ///< calls of `granted`
 
  private:
   export_info export_;

@@ -184,37 +184,79 @@ TEST(dispatcher, does_nothing_for_empty_requests) {
   EXPECT_EQ(rig.replies(), lines(4, "1 ok"));
 }
 
-TEST(dispatcher, is_full_at_the_request_limit_until_replies_are_sent) {
+TEST(dispatcher, begins_no_request_at_the_request_limit_until_replies_are_sent) {
   dispatcher_rig rig({}, {}, {.requests = 3, .heap = mib});
-  for (std::uint64_t i = 0; i < 3; ++i) {
-    EXPECT_FALSE(rig.dispatch().is_full());
+  for (std::uint64_t i = 0; i < 3; ++i)
     (void)rig.begin({nbd_command::read, i, 0, 512});
-  }
-  EXPECT_TRUE(rig.dispatch().is_full());
+  EXPECT_FALSE(rig.can_begin({nbd_command::flush, 4}));
   rig.queue.answer_all();
-  EXPECT_TRUE(rig.dispatch().is_full()) << "unsent replies count as requests";
+  EXPECT_FALSE(rig.can_begin({nbd_command::flush, 4})) << "unsent replies count as requests";
   rig.recycle();
-  EXPECT_FALSE(rig.dispatch().is_full());
+  EXPECT_TRUE(rig.can_begin({nbd_command::flush, 4}));
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(dispatcher, is_full_at_the_heap_limit) {
+TEST(dispatcher, begins_no_request_that_would_exceed_the_heap_limit) {
   dispatcher_rig rig({}, {}, {.requests = 100, .heap = 300 * kib});
   (void)rig.begin({nbd_command::read, 1, 0, 200 * kib});
-  EXPECT_FALSE(rig.dispatch().is_full());
-  (void)rig.begin({nbd_command::read, 2, 0, 200 * kib});
-  EXPECT_TRUE(rig.dispatch().is_full());
+  EXPECT_FALSE(rig.can_begin({nbd_command::read, 2, 0, 200 * kib}));
+  EXPECT_TRUE(rig.can_begin({nbd_command::read, 2, 0, 4096})) << "uses pages";
+  EXPECT_EQ(rig.dispatch().heap_used(), 256 * kib);
   rig.queue.answer_all();
   rig.recycle();
-  EXPECT_FALSE(rig.dispatch().is_full());
+  EXPECT_TRUE(rig.can_begin({nbd_command::read, 2, 0, 200 * kib}));
 }
 
-TEST(dispatcher, releases_the_memory_of_a_write_when_it_is_answered) {
+TEST(dispatcher, begins_a_single_request_beyond_the_heap_limit) {
+  dispatcher_rig rig({}, {}, {.requests = 100, .heap = 300 * kib});
+  (void)rig.begin({nbd_command::read, 1, 0, mib});
+  EXPECT_FALSE(rig.can_begin({nbd_command::read, 2, 0, 200 * kib}));
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{"1 data 1048576"});
+  rig.recycle();
+  EXPECT_TRUE(rig.can_begin({nbd_command::read, 2, 0, mib}));
+}
+
+TEST(dispatcher, announces_that_a_waiting_request_may_begin) {
+  dispatcher_rig rig({}, {}, {.requests = 1});
+  (void)rig.begin({nbd_command::read, 1, 0, 512});
+  const request_header next{0, nbd_command::flush, 2, 0, 0};
+  EXPECT_FALSE(rig.dispatch().prepare(next, {}));
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.resumed, 0U);
+  rig.recycle();
+  EXPECT_EQ(rig.resumed, 1U);
+}
+
+TEST(dispatcher, reuses_the_memory_of_a_write_when_it_is_answered) {
   dispatcher_rig rig({}, {}, {.requests = 100, .heap = 256 * kib});
   rig.write({nbd_command::write, 1, 0, 256 * kib}, pattern(256 * kib));
-  EXPECT_TRUE(rig.dispatch().is_full());
+  EXPECT_FALSE(rig.can_begin({nbd_command::write, 2, 0, 256 * kib}));
   rig.queue.answer();
-  EXPECT_FALSE(rig.dispatch().is_full()) << "the reply does not need the memory";
+  EXPECT_TRUE(rig.can_begin({nbd_command::write, 2, 0, 256 * kib}))
+      << "the reply does not need the memory";
+}
+
+TEST(dispatcher, adds_the_first_byte_of_the_export_to_offsets_at_the_device) {
+  dispatcher_rig rig({.size = 8 * mib}, {.structured = true}, {}, 4 * mib);
+  const auto bytes = pattern(mib);
+  rig.write({nbd_command::write, 1, 512, mib}, bytes);
+  (void)rig.begin({nbd_command::write_zeroes, 2, 2 * mib, 4096});
+  (void)rig.begin({nbd_command::trim, 3, 0, 512});
+  (void)rig.begin({nbd_command::read, 4, 512, 512});
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.queue.log.front(), "write 4194816+261632 memory");
+  EXPECT_EQ(rig.queue.log[rig.queue.log.size() - 3], "write 6291456+4096 memory");
+  EXPECT_EQ(rig.queue.log[rig.queue.log.size() - 2], "discard 4194304+512");
+  EXPECT_EQ(rig.queue.log.back(), "read 4194816+512 pages");
+  EXPECT_EQ(rig.stored(4 * mib + 512, mib), bytes);
+  (void)rig.replies();
+  EXPECT_EQ(rig.data_offset(), 512U);
+  rig.recycle();
+  (void)rig.begin({nbd_command::read, 5, 512, mib});
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().back(), "5 data 262144");
+  EXPECT_EQ(rig.data_offset(), 512 + 768 * kib);
 }
 
 TEST(dispatcher, distinguishes_requests_with_the_same_cookie) {

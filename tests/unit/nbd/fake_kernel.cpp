@@ -260,6 +260,9 @@ int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, devi
   if (!target.identifier.empty() && (id == nullptr || id->text() != target.identifier))
     return EINVAL;
   if (const auto size = value_of(attributes, NBD_ATTR_SIZE_BYTES)) target.size = *size;
+  if (const auto timeout = value_of(attributes, NBD_ATTR_TIMEOUT)) target.timeout = timeout;
+  if (const auto timeout = value_of(attributes, NBD_ATTR_DEAD_CONN_TIMEOUT))
+    target.dead_timeout = timeout;
   for (const int fd : sockets_of(attributes)) {
     std::size_t i = 0;
     while (i < target.dead.size() && !target.dead[i])

@@ -112,6 +112,51 @@ TEST(kept_device, gets_sockets_of_a_new_server_without_being_recreated) {
               ElementsAre("NBD_CMD_RECONFIGURE nbd3 id=xenpv-disk xvdb sockets=1"));
 }
 
+TEST(kept_device, gets_the_timeouts_of_the_new_server) {
+  auto options = adopting();
+  options.timeout = std::chrono::seconds(7);
+  options.dead_timeout = std::chrono::seconds(90);
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  leave_device(rig.kernel);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    rig.attachment->leave_behind();
+  });
+  rig.kernel.with(3, [](const fake_kernel::device& device) {
+    EXPECT_EQ(device.timeout, 7U);
+    EXPECT_EQ(device.dead_timeout, 90U);
+  });
+}
+
+TEST(kept_device, loses_the_timeout_of_the_previous_server) {
+  auto options = adopting();
+  options.adopted_timeout = std::chrono::seconds(7);
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  rig.tree.with("/sys/block/nbd3/queue/io_timeout", "7000\n");
+  leave_device(rig.kernel);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    rig.attachment->leave_behind();
+  });
+  rig.kernel.with(3, [](const fake_kernel::device& device) { EXPECT_EQ(device.timeout, 0U); });
+  EXPECT_EQ(rig.tree.root().read("/sys/block/nbd3/queue/io_timeout"), "2000");
+}
+
+TEST(kept_device, without_a_request_timeout_gets_no_explicit_0) {
+  // Linux before 5.9 would let all requests time out.
+  attachment_rig rig(adopting());
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  leave_device(rig.kernel);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    rig.attachment->leave_behind();
+  });
+  rig.kernel.with(
+      3, [](const fake_kernel::device& device) { EXPECT_EQ(device.timeout, std::nullopt); });
+}
+
 TEST(kept_device, is_resized_when_the_disk_size_has_changed) {
   attachment_rig rig(adopting());
   leave_smaller_device(rig);

@@ -325,7 +325,7 @@ TEST(kernel_attachment, resizes_the_kernel_device) {
     background running(rig, rig.attachment->run());
     auto shape = rig.disk->queue(0).shape();
     shape.size = 2 << 20;
-    rig.server->reshape(shape);
+    rig.server->reshape(*rig.disk, shape);
     rig.attachment->reshape(shape);
     co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
     const auto beyond = co_await rig.read(0, 3 << 19, 4);

@@ -6,9 +6,12 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "unit/xen/fake_root.hpp"
+#include "xenpv/base/error.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -29,6 +32,26 @@ TEST(kernel_device, is_owned_by_the_process_that_connected_it) {
   EXPECT_EQ(kernel_device_owner(0, tree.root()), std::nullopt);
   EXPECT_EQ(kernel_device_owner(1, tree.root()), 4711);
   EXPECT_EQ(kernel_device_owner(2, tree.root()), std::nullopt);
+}
+
+std::string problem_of(const xen::test::fake_root& tree, std::uint32_t index) {
+  try {
+    require_kernel_device(index, "xenpv-disk xvdb", "disconnect", tree.root());
+    return {};
+  } catch (const failure& problem) {
+    return problem.what();
+  }
+}
+
+TEST(kernel_device, is_refused_if_another_server_has_its_number) {
+  xen::test::fake_root tree;
+  tree.with("/sys/block/nbd0/backend", "xenpv-disk xvdb\n");
+  tree.with("/sys/block/nbd1/backend", "xenpv-disk xvdc\n");
+  tree.with("/sys/block/nbd2/size", "0\n");
+  EXPECT_EQ(problem_of(tree, 0), "");
+  EXPECT_EQ(problem_of(tree, 1),
+            "disconnect: not available here (/dev/nbd1 now belongs to 'xenpv-disk xvdc')");
+  EXPECT_EQ(problem_of(tree, 2), "disconnect: not available here (/dev/nbd2 was disconnected)");
 }
 
 TEST(kernel_device, has_a_size_in_sectors_of_512) {

@@ -1,11 +1,14 @@
 // Listening sockets: stale sockets are replaced, files and sockets of other servers are left alone,
-// and sockets from a service manager are inherited.
+// permissions reach only the socket itself, and sockets from a service manager are inherited.
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/vm_sockets.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,10 +17,14 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <set>
+#include <thread>
 
 #include "xenpv/nbd/listen.hpp"
 
@@ -209,6 +216,138 @@ TEST_F(listening, reports_a_missing_directory) {
   const auto nowhere = (directory / "no" / "nbd.sock").string();
   EXPECT_EQ(failure_text([&] { (void)listen_unix(nowhere); }),
             "listen on " + nowhere + ": no such file or directory");
+}
+
+TEST_F(listening, never_changes_a_file_that_replaces_its_socket) {
+  const auto precious = directory / "precious";
+  std::ofstream(precious) << "secret";
+  fs::permissions(precious, fs::perms(0600));
+  const auto link = (directory / "link").string();
+  std::atomic<bool> done = false;
+  std::thread attacker([&] {
+    while (!done) {
+      fs::remove(link);
+      fs::create_symlink(precious, link);
+      struct stat found {};
+      while (!done && (::lstat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode))) {
+      }
+      ::rename(link.c_str(), path.c_str());
+    }
+  });
+  std::set<std::string> problems;
+  for (int i = 0; i < 2000; ++i) {
+    problems.insert(failure_text([&] { (void)listen_unix(path, 0666, ::getgid()); }));
+    fs::remove(path);
+  }
+  done = true;
+  attacker.join();
+  struct stat after {};
+  ASSERT_EQ(::stat(precious.c_str(), &after), 0);
+  EXPECT_EQ(after.st_mode & 07777U, 0600U);
+  for (const auto& problem : problems)
+    EXPECT_TRUE(problem == "no failure" || problem.starts_with("listen on " + path + ": "))
+        << problem;
+}
+
+TEST_F(listening, lets_nobody_connect_before_the_group_is_set) {
+  // The group cannot be set, so the socket is observed in the state that precedes it.
+  EXPECT_EQ(in_child([&] {
+              become_nobody();
+              std::atomic<bool> done = false;
+              std::atomic<bool> admitted = false;
+              std::thread observer([&] {
+                while (!done) {
+                  struct stat found {};
+                  if (::lstat(path.c_str(), &found) == 0 && (found.st_mode & 07777U) != 0)
+                    admitted = true;
+                }
+              });
+              for (int i = 0; i < 500; ++i)
+                (void)failure_text([&] { (void)listen_unix(path, 0666, 12345); });
+              done = true;
+              observer.join();
+              return admitted ? 1 : 0;
+            }),
+            0);
+}
+
+TEST_F(listening, refuses_abstract_sockets_and_says_why) {
+  EXPECT_EQ(
+      failure_text([&] { (void)listen_unix("@xenpv-test"); }),
+      "socket @xenpv-test: invalid argument (an abstract socket has no permissions, so any "
+      "local user could connect; use the path of a file, or ./@NAME for a file of that name)");
+  EXPECT_FALSE(fs::exists("@xenpv-test"));
+  const auto file = (directory / "@name").string();
+  const auto listener = listen_unix(file);
+  EXPECT_TRUE(connect(file));
+}
+
+TEST_F(listening, knows_the_address_of_a_socket) {
+  const auto listener = listen_unix(path);
+  EXPECT_EQ(local_address_of(listener.get()).kind, peer_address::family::unix_socket);
+  const auto tcp = listen_tcp({"127.0.0.1", "0"});
+  EXPECT_EQ(to_string(local_address_of(tcp.front().get())), "127.0.0.1:" + port_of(tcp.front()));
+  EXPECT_EQ(local_address_of(-1).kind, peer_address::family::other);
+}
+
+TEST_F(listening, listens_once_on_an_address_that_a_host_has_twice) {
+  const auto hosts = directory / "hosts";
+  std::ofstream(hosts) << "127.0.0.1 twice.test\n127.0.0.1 twice.test\n";
+  const auto status = in_child([&] {
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount(hosts.c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr) != 0)
+      return 77;
+    return listen_tcp({"twice.test", "0"}).size() == 1 ? 0 : 1;
+  });
+  if (status == 77) GTEST_SKIP() << "needs permission to mount";
+  EXPECT_EQ(status, 0);
+}
+
+TEST(parse_vsock_address, accepts_a_port_with_or_without_a_context_id) {
+  const std::vector<std::pair<std::string, vsock_address>> table = {
+      {"10809", {{}, 10809}},
+      {":1", {{}, 1}},
+      {"3:10809", {3, 10809}},
+      {"0:0", {0, 0}},
+      {"4294967294:4294967294", {4294967294, 4294967294}}};
+  for (const auto& [text, address] : table) {
+    const auto parsed = parse_vsock_address(text);
+    ASSERT_TRUE(parsed) << parsed.error().text;
+    EXPECT_EQ(*parsed, address) << text;
+  }
+  for (const std::string text : {"", ":", "3:", "x", "3:x", "x:1", "-1", "4294967295",
+                                 "3:4294967295", "4294967295:1", "1:2:3", "any:1", " 1"})
+    EXPECT_EQ(parse_vsock_address(text).error().text,
+              "vsock address '" + text +
+                  "': invalid argument (expected PORT or CID:PORT, both numbers, such as 10809 or "
+                  "3:10809)");
+}
+
+TEST(listen_vsock, listens_or_explains_that_the_kernel_cannot) {
+  std::optional<unique_fd> listener;
+  const auto text = failure_text([&] { listener = listen_vsock({{}, 0}); });
+  if (!listener) {
+    EXPECT_EQ(text,
+              "listen on vsock port 0: not available here (this kernel does not support vsock; Xen "
+              "guests normally have none, so use --tcp)");
+    GTEST_SKIP() << text;
+  }
+  const auto address = local_address_of(listener->get());
+  EXPECT_EQ(address.kind, peer_address::family::vsock);
+  EXPECT_GT(address.port, 0U);
+  EXPECT_EQ(to_string(address),
+            "vsock:" + std::to_string(VMADDR_CID_ANY) + ":" + port_of(*listener));
+  EXPECT_EQ(failure_text([&] {
+              (void)listen_vsock({{}, address.port});
+            }),
+            "listen on vsock port " + port_of(*listener) + ": address already in use");
+  EXPECT_EQ(
+      failure_text([&] {
+        (void)listen_vsock({1234567, 1});
+      }),
+      "listen on vsock:1234567:1: cannot assign requested address (this machine does not have "
+      "that context ID)");
 }
 
 TEST(listen_tcp, listens_on_each_address_of_a_name_at_one_port) {

@@ -74,8 +74,12 @@ class client {
     return *this;
   }
   [[nodiscard]] negotiation& machine() { return machine_; }
-
- private:
+  /// Leaves the decision about the client's choice of an export to the test.
+  client& wait_for_admission() {
+    admits_ = false;
+    return *this;
+  }
+  /// Returns the server's steps until the server needs more bytes.
   std::vector<std::string> run() {
     std::vector<std::string> out;
     for (;;) {
@@ -90,6 +94,10 @@ class client {
         case negotiation_step::action::start_tls:
           out.emplace_back("(TLS)");
           break;
+        case negotiation_step::action::admit:
+          if (!admits_) break;
+          machine_.admit();
+          continue;
         case negotiation_step::action::transmit:
           out.push_back("(transmission " + machine_.agreed_export().name + ')');
           break;
@@ -101,8 +109,10 @@ class client {
     }
   }
 
+ private:
   negotiation machine_;
   bool is_reading_ = true;
+  bool admits_ = true;
 };
 
 inline const std::string client_left = "(closed: the client aborted the negotiation)";

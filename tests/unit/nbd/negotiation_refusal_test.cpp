@@ -43,6 +43,31 @@ TEST(negotiation, refuses_data_of_options_that_take_none) {
   }
 }
 
+TEST(negotiation, refuses_an_export_whose_device_is_lost) {
+  auto options = one_disk();
+  options.exports.push_back({.name = "xvdb", .description = {}, .size = 4096});
+  options.exports[1].unavailable = "unplugged";
+  options.default_export = "xvdb";
+  const std::string text = "export 'xvdb' is not available: unplugged";
+  client c(options);
+  c.start();
+  EXPECT_THAT(
+      c.send(option(nbd_option::list)),
+      ElementsAre("NBD_OPT_LIST: NBD_REP_SERVER 0000000478766461", "NBD_OPT_LIST: NBD_REP_ACK"));
+  EXPECT_THAT(c.send(option(nbd_option::info, info("xvdb"))),
+              ElementsAre(refusal(nbd_option::info, "UNKNOWN", text)));
+  EXPECT_THAT(c.send(option(nbd_option::go, info(""))),
+              ElementsAre(refusal(nbd_option::go, "UNKNOWN", text)))
+      << "a client that wants the default export must not get another one";
+  EXPECT_EQ(c.machine().last_refusal(), "NBD_OPT_GO: " + text);
+  EXPECT_EQ(c.send(option(nbd_option::go, info("xvdc"))).size(), 1U);
+  EXPECT_EQ(c.machine().last_refusal(), "NBD_OPT_GO: there is no export 'xvdc', only 'xvda'");
+  EXPECT_EQ(c.send(option(nbd_option::go, info("xvda"))).back(), "(transmission xvda)");
+  client old(options);
+  EXPECT_THAT(old.start().send(option(nbd_option::export_name, "xvdb")),
+              ElementsAre("(closed: NBD_OPT_EXPORT_NAME: " + text + ")"));
+}
+
 TEST(negotiation, refuses_inconsistent_lengths_in_info_and_go) {
   const auto good = info("xvda", {3});
   std::vector<std::string> all = {
@@ -88,6 +113,22 @@ TEST(negotiation, refuses_an_unknown_name_of_4096_bytes_in_less_than_1024) {
   const auto steps = c.send(option(nbd_option::go, info(std::string(4096, 'x'))));
   const auto text = "there is no export '" + std::string(1023 - 20, 'x');
   EXPECT_THAT(steps, ElementsAre(refusal(nbd_option::go, "UNKNOWN", text)));
+}
+
+TEST(negotiation, remembers_which_name_was_unknown_and_which_exist_until_the_client_leaves) {
+  client c(one_disk());
+  c.start();
+  c.send(option(nbd_option::go, info("no\xE2\x80\xAEsuch")));
+  const auto* const text = "NBD_OPT_GO: there is no export 'no\\xe2\\x80\\xaesuch', only 'xvda'";
+  EXPECT_EQ(c.machine().last_refusal(), text);
+  c.send(option(nbd_option::abort));
+  EXPECT_EQ(c.machine().last_refusal(), text);
+
+  client corrected(one_disk());
+  corrected.start();
+  corrected.send(option(nbd_option::go, info("nosuch")));
+  corrected.send(option(nbd_option::info, info("xvda")));
+  EXPECT_EQ(corrected.machine().last_refusal(), "");
 }
 
 TEST(negotiation, drops_a_client_that_announces_too_much_data_without_reading_it) {

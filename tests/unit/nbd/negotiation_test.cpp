@@ -82,7 +82,9 @@ TEST(negotiation, closes_on_an_unknown_export_name) {
                                   std::string("xvda\0", 5), std::string(4097, 'x')}) {
     client c(two_disks());
     EXPECT_THAT(c.start().send(option(nbd_option::export_name, name)),
-                ElementsAre("(closed: NBD_OPT_EXPORT_NAME: no such export)"));
+                ElementsAre(::testing::AllOf(
+                    ::testing::StartsWith("(closed: NBD_OPT_EXPORT_NAME: there is no export '"),
+                    ::testing::EndsWith("', only 'xvda', 'iso')"))));
   }
 }
 
@@ -213,7 +215,7 @@ TEST(negotiation, offers_no_structured_replies_when_they_are_disabled) {
 }
 
 TEST(negotiation, refuses_unknown_options) {
-  for (const unsigned number : {0U, 4U, 11U, 12U, 0x7FFFFFFFU, 0xFFFFFFFFU}) {
+  for (const unsigned number : {0U, 4U, 12U, 0x7FFFFFFFU, 0xFFFFFFFFU}) {
     for (const std::size_t size : {0U, 1U, 65536U}) {
       client c(two_disks());
       const auto input = option(number, std::string(size, 'I')) + option(nbd_option::abort);

@@ -1,6 +1,10 @@
 // If an allocation for a request fails, the client gets an error and everything else continues.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <new>
 
 #include "session_rig.hpp"
@@ -8,12 +12,31 @@
 namespace {
 /// Number of allocations that succeed before all later ones fail. Negative: all succeed.
 int allowed_allocations = -1;
+
+bool may_allocate() {
+  if (allowed_allocations == 0) return false;
+  if (allowed_allocations > 0) --allowed_allocations;
+  return true;
+}
 }  // namespace
 
-// Replaced in the whole program, which is safe: callers of the nothrow form handle failure.
+// Both are replaced in the whole program, which is safe: callers of the nothrow form handle
+// failure, and only data buffers are populated. Instrumented builds do not map data buffers.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+extern "C" void* mmap(void* address, std::size_t size, int protection, int flags, int descriptor,
+                      off_t offset) noexcept {
+  if ((flags & MAP_POPULATE) != 0 && !may_allocate()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the system call returns an address
+  return reinterpret_cast<void*>(
+      ::syscall(SYS_mmap, address, size, protection, flags, descriptor, offset));
+}
+#endif
+
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  if (allowed_allocations == 0) return nullptr;
-  if (allowed_allocations > 0) --allowed_allocations;
+  if (!may_allocate()) return nullptr;
   try {
     return ::operator new[](size);
   } catch (const std::bad_alloc&) {

@@ -28,6 +28,11 @@ inline std::string request(const sent_request& r) {
   return be32(0x25609513) + be16(r.flags) + be16(static_cast<unsigned>(r.command)) +
          be64(r.cookie) + be64(r.offset) + be32(r.length);
 }
+/// The same for clients that negotiated extended headers.
+inline std::string extended_request(const sent_request& r) {
+  return be32(0x21e41c71) + be16(r.flags) + be16(static_cast<unsigned>(r.command)) +
+         be64(r.cookie) + be64(r.offset) + be64(r.length);
+}
 inline std::string read_request(std::uint64_t cookie, std::uint64_t offset, std::uint64_t length) {
   return request({nbd_command::read, cookie, offset, length});
 }
@@ -63,6 +68,8 @@ class reply_reader {
   std::string data;
   /// The offset of the last data chunk.
   std::uint64_t offset = 0;
+  /// The request's offset in the last chunk with an extended header.
+  std::uint64_t request_offset = 0;
 
   void feed(std::string_view bytes) { stream_ += bytes; }
   /// Returns all complete replies.
@@ -97,14 +104,20 @@ class reply_reader {
   }
   std::string next_chunk() {
     if (stream_.size() < 20) return {};
-    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "not a chunk's magic number";
+    const bool is_extended = number_in(stream_, 0, 4) == 0x6e8a278cU;
+    const std::size_t header = is_extended ? 32 : 20;
+    if (stream_.size() < header) return {};
+    if (!is_extended) {
+      EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "not a chunk's magic number";
+    }
     const bool is_last = number_in(stream_, 4, 2) == 1;
-    const auto length = number_in(stream_, 16, 4);
-    if (stream_.size() < 20 + length) return {};
+    const auto length = is_extended ? number_in(stream_, 24, 8) : number_in(stream_, 16, 4);
+    if (stream_.size() < header + length) return {};
+    if (is_extended) request_offset = number_in(stream_, 16, 8);
     const auto type = number_in(stream_, 6, 2);
-    const auto body = stream_.substr(20, length);
+    const auto body = stream_.substr(header, length);
     auto out = std::to_string(number_in(stream_, 8, 8)) + ' ';
-    stream_.erase(0, 20 + length);
+    stream_.erase(0, header + length);
     EXPECT_TRUE(is_last || type == 1) << "a chunk of type " << type << " is not the last";
     if (type == 0) return out + "done";
     if (type == 1) {

@@ -23,8 +23,8 @@ asio::generic::stream_protocol protocol_of(int fd) {
   return {address.ss_family, 0};
 }
 
-server_options named(server_options options) {
-  if (options.export_name.empty()) options.export_name = "disk";
+export_options named(export_options options) {
+  if (options.name.empty()) options.name = "disk";
   return options;
 }
 
@@ -130,11 +130,13 @@ void test_client::half_close() {
   socket_.shutdown(asio::socket_base::shutdown_send);
 }
 
-server_rig::server_rig(server_options options, fake_options device_options)
+server_rig::server_rig(server_options options, fake_options device_options, export_options exported)
     : pool_(std::make_unique<async::cpu_pool>(two_cpus())) {
   const std::vector<asio::any_io_executor> executors = {pool_->executor(0), pool_->executor(1)};
   device = std::make_unique<fake_device>(executors, device_options);
-  server = std::make_unique<nbd::server>(control(), *device, named(std::move(options)));
+  options.handshakes = handshakes_.get_executor();
+  server = std::make_unique<nbd::server>(control(), std::move(options));
+  server->add_export(*device, named(std::move(exported)));
 }
 
 server_rig::~server_rig() = default;
@@ -190,6 +192,11 @@ asio::awaitable<void> server_rig::until_waiting(std::size_t queue, std::size_t r
     auto once = [&] { return std::exchange(looked, true); };
     co_await until(once);
   }
+}
+
+asio::awaitable<void> server_rig::until_served(std::uint64_t count) {
+  const auto reached = [this, count] { return server->statistics().accepted >= count; };
+  co_await until(reached);
 }
 
 asio::awaitable<void> server_rig::answer_all(std::size_t queue) {

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "async/low_priority_thread.hpp"
 #include "fake_device.hpp"
 #include "replies.hpp"
 #include "xenpv/async/cpu_pool.hpp"
@@ -66,7 +67,10 @@ class test_client {
 
 class server_rig {
  public:
-  explicit server_rig(server_options options = {}, fake_options device_options = {});
+  /// The server exports `device` as "disk", unless `exported` has another name. Handshakes run on a
+  /// thread of their own.
+  explicit server_rig(server_options options = {}, fake_options device_options = {},
+                      export_options exported = {});
   ~server_rig();
   server_rig(const server_rig&) = delete;
   server_rig& operator=(const server_rig&) = delete;
@@ -74,6 +78,9 @@ class server_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>(server_rig&)> body);
 
+  [[nodiscard]] asio::any_io_executor queue_executor(std::size_t index) {
+    return pool_->executor(index);
+  }
   /// Creates a client that the server serves over a socket pair.
   [[nodiscard]] std::unique_ptr<test_client> new_client();
   /// Runs `function` on a queue's thread.
@@ -84,6 +91,9 @@ class server_rig {
   [[nodiscard]] asio::awaitable<void> until_waiting(std::size_t queue, std::size_t requests);
   /// Polls `condition`. Throws if it does not become true in time.
   [[nodiscard]] asio::awaitable<void> until(std::function<bool()> condition);
+  /// Waits until `count` clients in all have been served: a client receives the end of its
+  /// negotiation before the server has moved it to its queue.
+  [[nodiscard]] asio::awaitable<void> until_served(std::uint64_t count);
   [[nodiscard]] asio::awaitable<void> answer_all(std::size_t queue);
   [[nodiscard]] asio::any_io_executor control() { return control_.get_executor(); }
 
@@ -92,6 +102,7 @@ class server_rig {
 
   asio::io_context control_{1};
   std::unique_ptr<async::cpu_pool> pool_;
+  async::low_priority_thread handshakes_{"handshakes"};
 
  public:
   std::unique_ptr<fake_device> device;

@@ -75,23 +75,37 @@ TEST(server_stop, hangs_up_on_idle_clients_immediately) {
   });
 }
 
-TEST(server_stop, refuses_options_because_it_shuts_down) {
+TEST(server_stop, hangs_up_immediately_on_clients_in_the_handshake) {
   server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
-    auto client = rig.new_client();
-    (void)co_await client->receive(18);
-    // The client is negotiating options when the stop begins.
-    co_await client->send(flags() + option(wire::nbd_option::list));
-    const auto listed = co_await client->receive(20 + 4 + 4 + 20);
-    EXPECT_EQ(shown_reply(listed.substr(28)), "NBD_OPT_LIST: NBD_REP_ACK");
-    stopping stop(rig);
-    co_await client->send(option(wire::nbd_option::go, info("disk")));
-    const std::string text = "the server is shutting down";
-    EXPECT_EQ(shown_reply(co_await client->receive(20 + text.size())),
-              "NBD_OPT_GO: NBD_REP_ERR_SHUTDOWN " + text);
-    EXPECT_FALSE(stop.is_over());
-    co_await client->send(option(wire::nbd_option::abort));
-    EXPECT_EQ(shown_reply(co_await client->rest()), "NBD_OPT_ABORT: NBD_REP_ACK");
-    co_await stop.wait();
+    auto mute = rig.new_client();
+    (void)co_await mute->receive(18);
+    auto haggling = rig.new_client();
+    (void)co_await haggling->receive(18);
+    co_await haggling->send(flags() + option(wire::nbd_option::list));
+    (void)co_await haggling->receive(20 + 4 + 4 + 20);
+    auto halfway = rig.new_client();
+    co_await halfway->send(flags() + option(wire::nbd_option::list).substr(0, 7));
+    (void)co_await halfway->receive(18);
+    co_await rig.server->stop();
+    EXPECT_EQ(co_await mute->rest(), "");
+    EXPECT_EQ(co_await haggling->rest(), "");
+    EXPECT_EQ(co_await halfway->rest(), "");
+  });
+}
+
+TEST(server_stop, tells_a_client_that_waits_for_a_seat) {
+  auto options = long_limits();
+  options.max_connections = 1;
+  server_rig(options).run([](server_rig& rig) -> awaitable<void> {
+    auto first = rig.new_client();
+    (void)co_await first->go();
+    auto waiting = rig.new_client();
+    (void)co_await waiting->receive(18);
+    co_await waiting->send(flags() + option(wire::nbd_option::go, info("disk")));
+    co_await rig.until([&] { return rig.server->statistics().waiting == 1; });
+    co_await rig.server->stop();
+    EXPECT_EQ(shown_reply(co_await waiting->rest()),
+              "NBD_OPT_GO: NBD_REP_ERR_SHUTDOWN the server is shutting down");
   });
 }
 
@@ -103,15 +117,6 @@ TEST(server_stop, waits_no_longer_than_the_limit_for_a_client_that_never_reads) 
     EXPECT_EQ(rig.server->statistics().connections, 0U);
     auto free = [&] { return rig.device->queue(0).pages()->free(); };
     EXPECT_EQ(co_await rig.on_queue(0, free), 64U);
-  });
-}
-
-TEST(server_stop, waits_no_longer_than_the_limit_for_a_handshake) {
-  server_rig(short_drain()).run([](server_rig& rig) -> awaitable<void> {
-    auto mute = rig.new_client();
-    (void)co_await mute->receive(18);
-    co_await rig.server->stop();
-    EXPECT_EQ(co_await mute->rest(), "");
   });
 }
 

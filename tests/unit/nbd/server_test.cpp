@@ -20,11 +20,6 @@ server_options handshake_within(std::chrono::nanoseconds limit) {
   out.handshake_limit = limit;
   return out;
 }
-server_options at_most(unsigned connections) {
-  server_options out;
-  out.max_connections = connections;
-  return out;
-}
 
 TEST(server, serves_a_client_from_its_greeting_to_its_end) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
@@ -68,7 +63,7 @@ TEST(server, drops_a_client_that_stalls_in_its_handshake) {
     for (const auto& client : clients)
       EXPECT_EQ((co_await client->rest()).size(), 18U) << "only the greeting";
     co_await rig.until([&] { return rig.server->statistics().failed_handshakes == 3; });
-    EXPECT_EQ(rig.server->statistics().connections, 0U);
+    co_await rig.until([&] { return rig.server->statistics().connections == 0; });
   });
 }
 
@@ -81,39 +76,6 @@ TEST(server, has_no_time_limit_after_the_handshake) {
     (void)co_await mute->rest();
     sent_request read{nbd_command::read, 1, 0, 512};
     EXPECT_EQ(co_await idle->ask(read), "1 data 512");
-  });
-}
-
-TEST(server, refuses_clients_over_the_limit_even_if_they_connect_at_once) {
-  server_rig(at_most(2)).run([](server_rig& rig) -> awaitable<void> {
-    client_list clients;
-    for (int i = 0; i < 5; ++i)
-      clients.push_back(rig.new_client());
-    EXPECT_EQ(rig.server->statistics().accepted, 2U);
-    EXPECT_EQ(rig.server->statistics().refused, 3U);
-    for (std::size_t i = 2; i < 5; ++i)
-      EXPECT_EQ(co_await clients[i]->rest(), "");
-    (void)co_await clients[0]->go();
-    (void)co_await clients[1]->go();
-  });
-}
-
-TEST(server, accepts_the_next_client_when_one_has_disconnected) {
-  server_rig(at_most(1)).run([](server_rig& rig) -> awaitable<void> {
-    auto first = rig.new_client();
-    (void)co_await first->go();
-    EXPECT_EQ(co_await rig.new_client()->rest(), "");
-    first.reset();
-    co_await rig.until([&] { return rig.server->statistics().connections == 0; });
-    EXPECT_EQ(co_await rig.new_client()->go(), 1U << 20U);
-  });
-}
-
-TEST(server, counts_clients_in_the_handshake_as_connections) {
-  server_rig(at_most(1)).run([](server_rig& rig) -> awaitable<void> {
-    auto mute = rig.new_client();
-    EXPECT_EQ(rig.server->statistics().connections, 1U);
-    EXPECT_EQ(co_await rig.new_client()->rest(), "");
   });
 }
 
@@ -156,6 +118,7 @@ TEST(server, assigns_the_next_client_to_the_queue_with_the_fewest) {
     co_await rig.until([&] { return rig.server->statistics().connections == 1; });
     auto next = rig.new_client();
     (void)co_await next->go();
+    co_await rig.until_served(4);
     const auto now = co_await rig.server->clients();
     EXPECT_EQ(now.size(), 2U);
     EXPECT_EQ(now.back().queue, 0U);
@@ -183,7 +146,7 @@ TEST(server, applies_a_resize_to_new_clients_and_to_requests_of_earlier_ones) {
     auto during = rig.new_client();
     auto shape = rig.device->queue(0).shape();
     shape.size = 1U << 19U;
-    rig.server->reshape(shape);
+    rig.server->reshape(*rig.device, shape);
     auto after = rig.new_client();
     EXPECT_EQ(co_await after->go(), 1U << 19U);
     EXPECT_EQ(co_await during->go(), 1U << 20U) << "its session began with the old size";
@@ -207,6 +170,7 @@ TEST(server, names_clients_by_their_remote_address) {
       auto client = test_client::connect(rig.control(), listeners.front());
       rig.server->listen(std::move(listeners.front()));
       (void)co_await client->go();
+      co_await rig.until_served(1);
       const auto peers = co_await rig.server->clients();
       const auto shown = host == "::1" ? "[::1]" : host;
       EXPECT_EQ(peers.front().peer, shown + ":" + std::to_string(client->own_port()));
@@ -214,10 +178,33 @@ TEST(server, names_clients_by_their_remote_address) {
   }
 }
 
+TEST(server, reports_the_age_and_the_idle_time_of_clients) {
+  server_rig().run([](server_rig& rig) -> awaitable<void> {
+    const auto path = socket_path();
+    rig.server->listen(listen_unix(path));
+    auto client = test_client::connect(rig.control(), path);
+    (void)co_await client->go();
+    co_await rig.until_served(1);
+    std::vector<client_statistics> before;
+    const auto idle_for_20ms = [&] { return !before.empty() && before.front().idle > 20ms; };
+    while (!idle_for_20ms())
+      before = co_await rig.server->clients();
+    EXPECT_GE(before.front().age, before.front().idle);
+    EXPECT_EQ(before.front().listener, "unix " + path);
+    EXPECT_EQ(before.front().identity, "");
+    sent_request read{nbd_command::read, 1, 0, 512};
+    (void)co_await client->ask(read);
+    const auto after = co_await rig.server->clients();
+    EXPECT_LT(after.front().idle, after.front().age);
+    EXPECT_GE(after.front().age, before.front().age);
+    ::unlink(path.c_str());
+  });
+}
+
 TEST(server, offers_the_features_of_the_device) {
-  server_options options;
-  options.read_only = true;
-  server_rig(options, {.can_flush = false, .can_discard = false})
+  export_options exported;
+  exported.read_only = true;
+  server_rig({}, {.can_flush = false, .can_discard = false}, exported)
       .run([](server_rig& rig) -> awaitable<void> {
         auto client = rig.new_client();
         (void)co_await client->go();
@@ -232,10 +219,10 @@ TEST(server, offers_the_features_of_the_device) {
 
 TEST(server, refuses_an_export_name_that_no_client_could_request) {
   const auto made_with = [](std::string name) -> std::string {
-    server_options options;
-    options.export_name = std::move(name);
+    export_options exported;
+    exported.name = std::move(name);
     try {
-      const server_rig rig(options);
+      const server_rig rig({}, {}, exported);
     } catch (const failure& problem) {
       return problem.what();
     }

@@ -28,6 +28,7 @@ class counted_socket {
       : socket_(context, asio::local::stream_protocol(), fd) {}
 
   [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
+  [[nodiscard]] int native_handle() { return socket_.native_handle(); }
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
     return socket_.async_read_some(buffers, std::forward<Token>(token));
@@ -56,6 +57,8 @@ struct session_options {
   fake_options device{};
   session_terms terms{};
   dispatcher_limits limits{};
+  shared_resources shared{};
+  std::chrono::nanoseconds progress_limit{};
   std::string first{};  ///< bytes received with the end of the handshake
 };
 
@@ -69,7 +72,8 @@ class session_rig {
         queue(device.queue(0)),
         exported(full_export(options.device.size)),
         served(std::make_unique<session<counted_socket>>(
-            stream, queue, exported, options.terms, [this] { shut(); }, options.limits)) {
+            stream, queue, exported, options.terms, [this] { shut(); },
+            session_limits{options.limits, options.shared, options.progress_limit})) {
     asio::co_spawn(context, served->run(as_bytes(first_)),
                    [this](const std::exception_ptr& problem, std::string why) {
                      ended = problem ? "an exception" : std::move(why);

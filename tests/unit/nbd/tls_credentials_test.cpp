@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <openssl/pem.h>
 
+#include <ctime>
 #include <filesystem>
 
 #include "tls_pki.hpp"
@@ -41,10 +42,19 @@ std::string refusal_of_keys(const tls_pki& pki) {
   return refusal(pki, [&] { return tls_credentials::from_psk_file(pki.path("keys.psk")); });
 }
 
-std::string warnings_of_certificates(const tls_pki& pki) {
+std::string warnings_of_certificates(const tls_pki& pki, bool verify_peer = false) {
   testing::internal::CaptureStderr();
-  (void)tls_credentials::from_certificates(pki.directory(), false);
+  (void)tls_credentials::from_certificates(pki.directory(), verify_peer);
   return testing::internal::GetCapturedStderr();
+}
+
+/// "2026-11-29", in UTC.
+std::string date_in(int days) {
+  const auto moment = std::time(nullptr) + days * 24L * 60 * 60;
+  std::tm parts{};
+  ::gmtime_r(&moment, &parts);
+  char text[16];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &parts)};
 }
 
 TEST(tls_credentials, accepts_valid_certificates_without_warnings) {
@@ -121,7 +131,9 @@ TEST(tls_credentials, warns_of_certificates_that_clients_will_reject) {
   const auto begin = "xenpv: warning: " + pki.directory() +
                      "/server-cert.pem: clients with this ca-cert.pem will reject it: ";
   pki.issue("server", {"localhost", "serverAuth", -10, -1});
-  EXPECT_EQ(warnings_of_certificates(pki), begin + "certificate has expired\n");
+  EXPECT_EQ(warnings_of_certificates(pki), "xenpv: warning: " + pki.directory() +
+                                               "/server-cert.pem: expired on " + date_in(-1) +
+                                               ": clients will reject it; issue a new one\n");
   pki.issue("server", {"localhost", "serverAuth", 1, 30});
   EXPECT_EQ(warnings_of_certificates(pki), begin + "certificate is not yet valid\n");
   pki.issue("server", {"localhost", "clientAuth"});
@@ -131,6 +143,78 @@ TEST(tls_credentials, warns_of_certificates_that_clients_will_reject) {
   std::filesystem::copy_file(other.path("ca-cert.pem"), pki.path("ca-cert.pem"),
                              std::filesystem::copy_options::overwrite_existing);
   EXPECT_THAT(warnings_of_certificates(pki), HasSubstr(begin));
+}
+
+TEST(tls_credentials, refuses_a_weak_certificate_and_says_what_to_issue) {
+  tls_pki pki;
+  pki.issue("server", {.rsa_bits = 1024});
+  EXPECT_EQ(refusal_of_certificates(pki),
+            "DIR/server-cert.pem: its key is too short for OpenSSL's security level 2; issue a "
+            "certificate with RSA of 2048 bits or more, or ECDSA");
+  pki.issue("server", {.with_sha1 = true});
+  EXPECT_EQ(refusal_of_certificates(pki),
+            "DIR/server-cert.pem: it is signed with a hash that is too weak for OpenSSL's security "
+            "level 2, such as SHA-1; issue a certificate that is signed with SHA-256");
+  pki.issue("server", {.rsa_bits = 2048});
+  EXPECT_EQ(refusal_of_certificates(pki), "nothing");
+}
+
+TEST(tls_credentials, warns_two_weeks_before_a_certificate_expires) {
+  tls_pki pki;
+  pki.issue("server", {.last_day = 13});
+  EXPECT_EQ(warnings_of_certificates(pki), "xenpv: warning: " + pki.directory() +
+                                               "/server-cert.pem: expires on " + date_in(13) +
+                                               "; issue a new one\n");
+  pki.issue("server", {.last_day = 15});
+  EXPECT_EQ(warnings_of_certificates(pki), "");
+}
+
+TEST(tls_credentials, warns_once_of_a_ca_that_has_expired_or_will) {
+  const tls_pki expired("old CA", false, -1);
+  const auto begin = "xenpv: warning: " + expired.directory() + "/ca-cert.pem: the certificate of ";
+  EXPECT_EQ(warnings_of_certificates(expired),
+            begin + "CN=old CA expired on " + date_in(-1) + "; renew it\n");
+  EXPECT_EQ(warnings_of_certificates(expired, true),
+            begin + "CN=old CA expired on " + date_in(-1) +
+                ": clients with its certificates are refused; renew it\n");
+  const tls_pki ending("CA", false, 13);
+  EXPECT_EQ(warnings_of_certificates(ending), "xenpv: warning: " + ending.directory() +
+                                                  "/ca-cert.pem: the certificate of CN=CA expires "
+                                                  "on " +
+                                                  date_in(13) + "; renew it\n");
+}
+
+TEST(tls_credentials, warns_of_a_revocation_list_that_locks_all_clients_out) {
+  tls_pki pki;
+  const auto begin = "xenpv: warning: " + pki.path("ca-crl.pem") + ": ";
+  pki.revoke({});
+  EXPECT_EQ(warnings_of_certificates(pki, true), "");
+  pki.revoke({}, -1);
+  EXPECT_EQ(warnings_of_certificates(pki, true),
+            begin + "expired on " + date_in(-1) +
+                ": all clients with its CA's certificates are refused until the CA issues a new "
+                "list\n");
+  EXPECT_EQ(warnings_of_certificates(pki, false), "") << "the list is not used";
+  pki.revoke({}, 30, 2);
+  EXPECT_EQ(warnings_of_certificates(pki, true),
+            begin + "not valid before " + date_in(2) +
+                ": all clients with its CA's certificates are refused until then; is the clock "
+                "right?\n");
+  tls_pki other("another CA");
+  other.revoke({});
+  std::filesystem::copy_file(other.path("ca-crl.pem"), pki.path("ca-crl.pem"),
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_EQ(
+      warnings_of_certificates(pki, true),
+      begin + "no list of a CA in ca-cert.pem: all clients are refused; is it of another CA?\n");
+}
+
+TEST(tls_credentials, can_be_read_again_and_keep_the_old_ones_valid) {
+  const tls_pki pki;
+  const auto old = tls_credentials::from_certificates(pki.directory(), true);
+  pki.write("server-key.pem", "broken");
+  EXPECT_THAT(refusal_of_certificates(pki, true), StartsWith("DIR/server-key.pem: no "));
+  EXPECT_TRUE(old->users().empty());
 }
 
 TEST(tls_credentials, lists_the_users_of_a_key_file) {

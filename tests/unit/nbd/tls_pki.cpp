@@ -35,16 +35,16 @@ void add_extension(X509& certificate, X509* issuer, int type, const char* value)
 
 }  // namespace
 
-tls_pki::tls_pki(const std::string& name, bool is_intermediate)
+tls_pki::tls_pki(const std::string& name, bool is_intermediate, long last_day)
     : directory_((std::filesystem::temp_directory_path() / "xenpv-pki-XXXXXX").string()),
       authority_key_(EVP_EC_gen("P-256")) {
   require(::mkdtemp(directory_.data()) != nullptr, "mkdtemp");
   if (is_intermediate) {
     const key_ptr root_key(EVP_EC_gen("P-256"));
     const auto root = make({"root", "CA"}, *root_key, nullptr, *root_key);
-    authority_ = make({name, "CA"}, *authority_key_, root.get(), *root_key);
+    authority_ = make({name, "CA", -1, last_day}, *authority_key_, root.get(), *root_key);
   } else {
-    authority_ = make({name, "CA"}, *authority_key_, nullptr, *authority_key_);
+    authority_ = make({name, "CA", -1, last_day}, *authority_key_, nullptr, *authority_key_);
   }
   PEM_write_bio_X509(open_file(path("ca-cert.pem")).get(), authority_.get());
   issue("server", {});
@@ -66,7 +66,7 @@ x509_ptr tls_pki::make(const certificate_options& options, EVP_PKEY& key, X509* 
   auto& made = *out;
   X509_set_version(&made, X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(&made), next_serial_++);
-  X509_gmtime_adj(X509_getm_notBefore(&made), options.first_day * day);
+  X509_gmtime_adj(X509_getm_notBefore(&made), std::min(options.first_day, options.last_day) * day);
   X509_gmtime_adj(X509_getm_notAfter(&made), options.last_day * day);
   auto* const name = X509_get_subject_name(&made);
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
@@ -82,12 +82,13 @@ x509_ptr tls_pki::make(const certificate_options& options, EVP_PKEY& key, X509* 
     add_extension(made, signer, NID_ext_key_usage, options.purpose.c_str());
     add_extension(made, signer, NID_subject_alt_name, ("DNS:" + options.name).c_str());
   }
-  require(X509_sign(&made, &issuer_key, EVP_sha256()) > 0, "sign a certificate");
+  const auto* const digest = options.with_sha1 ? EVP_sha1() : EVP_sha256();
+  require(X509_sign(&made, &issuer_key, digest) > 0, "sign a certificate");
   return out;
 }
 
 void tls_pki::issue(const std::string& owner, const certificate_options& options) {
-  const key_ptr key(EVP_EC_gen("P-256"));
+  const key_ptr key(options.rsa_bits == 0 ? EVP_EC_gen("P-256") : EVP_RSA_gen(options.rsa_bits));
   serials_.emplace_back(owner, next_serial_);
   const auto made = make(options, *key, authority_.get(), *authority_key_);
   PEM_write_bio_X509(open_file(path(owner + "-cert.pem")).get(), made.get());
@@ -96,12 +97,12 @@ void tls_pki::issue(const std::string& owner, const certificate_options& options
   std::filesystem::permissions(path(owner + "-key.pem"), std::filesystem::perms(0600));
 }
 
-void tls_pki::revoke(const std::vector<std::string>& owners, long last_day) {
+void tls_pki::revoke(const std::vector<std::string>& owners, long last_day, long first_day) {
   const std::unique_ptr<X509_CRL, openssl_deleter<X509_CRL_free>> list(X509_CRL_new());
   X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
   X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority_.get()));
   const std::unique_ptr<ASN1_TIME, openssl_deleter<ASN1_TIME_free>> time(ASN1_TIME_new());
-  X509_CRL_set1_lastUpdate(list.get(), X509_gmtime_adj(time.get(), -2 * day));
+  X509_CRL_set1_lastUpdate(list.get(), X509_gmtime_adj(time.get(), first_day * day));
   X509_CRL_set1_nextUpdate(list.get(), X509_gmtime_adj(time.get(), last_day * day));
   for (const auto& [name, serial] : serials_) {
     if (std::find(owners.begin(), owners.end(), name) == owners.end()) continue;

@@ -18,13 +18,17 @@ struct certificate_options {
   std::string name = "localhost";      ///< CN
   std::string purpose = "serverAuth";  ///< extended key usage; "CA" for an authority
   long first_day = -1, last_day = 30;  ///< validity, in days from today
+  unsigned rsa_bits = 0;               ///< 0: an ECDSA key
+  bool with_sha1 = false;              ///< signed with SHA-1 instead of SHA-256
 };
 
 class tls_pki {
  public:
   /// Creates ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem. If
   /// `is_intermediate` is true, the authority is signed by a root whose certificate is not saved.
-  explicit tls_pki(const std::string& name = "test CA", bool is_intermediate = false);
+  /// The authority's certificate is valid until `last_day`.
+  explicit tls_pki(const std::string& name = "test CA", bool is_intermediate = false,
+                   long last_day = 30);
   ~tls_pki();
   tls_pki(const tls_pki&) = delete;
   tls_pki& operator=(const tls_pki&) = delete;
@@ -34,8 +38,9 @@ class tls_pki {
 
   /// Replaces OWNER-cert.pem and OWNER-key.pem.
   void issue(const std::string& owner, const certificate_options& options);
-  /// Writes ca-crl.pem, which revokes the certificates of `owners` and is valid until `last_day`.
-  void revoke(const std::vector<std::string>& owners, long last_day = 30);
+  /// Writes ca-crl.pem, which revokes the certificates of `owners` and is valid from `first_day` to
+  /// `last_day`.
+  void revoke(const std::vector<std::string>& owners, long last_day = 30, long first_day = -2);
   void write(std::string_view name, std::string_view text) const;
   /// Encrypts OWNER-key.pem with a passphrase.
   void lock_key(const std::string& owner) const;

@@ -1,10 +1,12 @@
 // Evaluates IPI counts without sending IPIs, then tests the methods on this machine, and a trap.
 #include "probe/ipi_probe.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <thread>
 
+#include "channels/raw_facts.hpp"
 #include "probe/ipi_run.hpp"
 #include "unit/channels/captured_tree.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -56,6 +58,54 @@ TEST(ipi_counts, without_event_channels_come_from_res_and_cal) {
   EXPECT_TRUE(counts.is_known());
   EXPECT_FALSE(counts.has_pv());
   EXPECT_FALSE(ipis_between(table_of("  CPU0\n"), table_of("  CPU0\n"), 0).is_known());
+}
+
+/// The IPI rows of ARM64 (arch/arm64/kernel/smp.c).
+constexpr auto arm64_rows =
+    "           CPU0       CPU1\n 13: 14 0 xen-dyn     Edge    -event     xenbus\n"
+    "IPI0:      {}       {}       Rescheduling interrupts\n"
+    "IPI1:       {}        {}       Function call interrupts\n"
+    "IPI2:         0          0       CPU stop interrupts\n"
+    "IPI5:         {}          2       IRQ work interrupts\nErr:          0\n";
+
+TEST(ipi_counts, on_arm_come_from_the_rows_of_reschedules_and_function_calls) {
+  const auto counts = ipis_between(table_of(fmt::format(arm64_rows, 2212, 3001, 511, 702, 4)),
+                                   table_of(fmt::format(arm64_rows, 2222, 3008, 611, 802, 9)), 1);
+  ASSERT_TRUE(counts.is_known());
+  EXPECT_FALSE(counts.has_pv());
+  EXPECT_EQ(counts.calls(), 100U);
+  EXPECT_EQ(counts.wakes(), 107U);
+  EXPECT_EQ(doubt_calls(100, counts, 1), "");
+  EXPECT_EQ(doubt_wakes(100, counts, 1), "");
+}
+
+TEST(ipi_counts, on_32_bit_arm_are_found_by_their_names) {
+  // Before Linux 3.17, single function calls have a row of their own (arch/arm/kernel/smp.c).
+  constexpr auto rows =
+      "  CPU0\nIPI0: 0 CPU wakeup interrupts\nIPI1: 900 Timer broadcast interrupts\n"
+      "IPI2: {} Rescheduling interrupts\nIPI3: {} Function call interrupts\n"
+      "IPI4: {} Single function call interrupts\nIPI5: 0 CPU stop interrupts\n";
+  const auto counts = ipis_between(table_of(fmt::format(rows, 10, 20, 30)),
+                                   table_of(fmt::format(rows, 11, 22, 33)), 0);
+  ASSERT_TRUE(counts.is_known());
+  EXPECT_EQ(counts.calls(), 5U);
+  EXPECT_EQ(counts.wakes(), 6U);
+}
+
+TEST(ipi_counts, on_arm_are_found_in_a_captured_guest) {
+  for (const auto* name : {"arm64-guest", "arm"}) {
+    const auto table = channels::read_interrupts(test::captured_tree(name).root());
+    ASSERT_TRUE(table.value) << name;
+    EXPECT_TRUE(ipis_between(*table.value, *table.value, 0).is_known()) << name;
+  }
+}
+
+TEST(ipi_type, on_arm_is_native) {
+  const auto counts = ipis_between(table_of(fmt::format(arm64_rows, 0, 0, 0, 0, 0)),
+                                   table_of(fmt::format(arm64_rows, 0, 5, 0, 95, 0)), 1);
+  EXPECT_EQ(type_of({counts}).type, ipi_type::native);
+  EXPECT_EQ(type_of({counts}).evidence,
+            "the GIC's IPI rows counted 100 IPIs; ARM guests have no PV IPIs");
 }
 
 TEST(ipi_counts, confirm_a_batch_only_if_they_match_exactly) {

@@ -2,10 +2,13 @@
 // machine's timers.
 #include "probe/timer_probe.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include "channels/raw_facts.hpp"
 #include "probe/periods.hpp"
 #include "probe/timer_evidence.hpp"
+#include "probe/timer_run.hpp"
 #include "probe/trace_split.hpp"
 #include "unit/channels/captured_tree.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -163,6 +166,72 @@ TEST(timer_evidence, off_xen_comes_from_the_local_apic) {
   EXPECT_EQ(out.verdict, probe_verdict::refuted);
 }
 
+/// The rows of an ARM guest whose generic timer fired `grown` times on each CPU. Both PPIs of the
+/// physical timer have the same action, as in domain 0.
+channels::interrupt_table arm_table(std::uint64_t grown) {
+  return test::table_of(
+      fmt::format("           CPU0       CPU1\n 11: {} {} GICv3  27 Level     arch_timer\n"
+                  " 10: 2 0 GICv3  29 Level     arch_timer\n"
+                  " 12: 133 422 GICv3  31 Level     events\n"
+                  "IPI0: 2212 3001 Rescheduling interrupts\nErr: 0\n",
+                  1893 + grown, 1634 + grown));
+}
+
+TEST(timer_evidence, on_arm_is_the_row_of_the_generic_timer) {
+  auto out = woken(1000);
+  out.evidence.device = "arch_sys_timer";
+  count_timers(arm_table(0), arm_table(1020), out);
+  judge_timer(out, timer_method::clock_nanosleep, true);
+  EXPECT_EQ(out.verdict, probe_verdict::verified);
+  EXPECT_THAT(out.reasons, ElementsAre("1008 wake-ups, and row arch_timer counted 1020"));
+}
+
+TEST(timer_evidence, on_arm_of_fewer_events_than_wake_ups_refutes) {
+  auto out = woken(1000);
+  out.evidence.device = "arch_sys_timer";
+  count_timers(arm_table(0), arm_table(1007), out);
+  judge_timer(out, timer_method::clock_nanosleep, true);
+  EXPECT_EQ(out.verdict, probe_verdict::refuted);
+  EXPECT_THAT(out.reasons, ElementsAre("1008 wake-ups, and row arch_timer counted 1007"));
+}
+
+TEST(timer_evidence, on_arm_of_another_timer_refutes) {
+  auto out = woken(1000);
+  out.evidence.device = "bc_hrtimer";
+  count_timers(arm_table(0), arm_table(1020), out);
+  judge_timer(out, timer_method::clock_nanosleep, true);
+  EXPECT_EQ(out.verdict, probe_verdict::refuted);
+  EXPECT_THAT(out.reasons,
+              ElementsAre("the timer of CPU 1 is 'bc_hrtimer', not the CPU's generic timer"));
+}
+
+TEST(timer_evidence, on_arm_off_xen_is_the_same_row) {
+  auto out = woken(1000);
+  out.evidence.device = "arch_sys_timer";
+  count_timers(arm_table(0), arm_table(1020), out);
+  judge_timer(out, timer_method::clock_nanosleep, false);
+  EXPECT_EQ(out.verdict, probe_verdict::verified);
+  EXPECT_THAT(out.reasons, ElementsAre("not a Xen guest: the evidence is from row arch_timer",
+                                       "1008 wake-ups, and row arch_timer counted 1020"));
+}
+
+TEST(timer_evidence, on_arm_without_counts_leaves_the_result_unverified) {
+  auto out = woken(1000);
+  out.evidence.device = "arch_sys_timer";
+  judge_timer(out, timer_method::clock_nanosleep, true);
+  EXPECT_EQ(out.verdict, probe_verdict::unverified);
+  EXPECT_THAT(out.reasons, ElementsAre("no row arch_timer to compare with"));
+}
+
+TEST(timer_evidence, on_arm_is_found_in_a_captured_guest) {
+  const auto table = channels::read_interrupts(test::captured_tree("arm64-guest").root());
+  ASSERT_TRUE(table.value);
+  auto out = woken(0);
+  count_timers(*table.value, *table.value, out);
+  EXPECT_TRUE(out.evidence.is_arm);
+  EXPECT_EQ(out.evidence.generic_events, 0U);
+}
+
 TEST(timer_evidence, of_no_wake_up_at_all_is_a_failure) {
   auto out = woken(0);
   out.evidence = pv_evidence(100);
@@ -209,6 +278,38 @@ TEST(trace_split, matches_each_wake_up_with_the_first_interrupt_after_it_was_due
   EXPECT_EQ(parts.unmatched, 1U);
 }
 
+TEST(live_figures, follow_the_wake_ups_of_a_schedule) {
+  live_figures live;
+  EXPECT_EQ(live.read().samples, 0U);
+  periods schedule(100us, 10us, 1);
+  schedule.woke(109us);  // the warm-up
+  publish(schedule, live);
+  EXPECT_EQ(live.read().samples, 0U);
+  for (const auto now : {113us, 145us, 151us})
+    schedule.woke(now);
+  publish(schedule, live);
+  const auto figures = live.read();
+  EXPECT_EQ(figures.samples, 3U);
+  EXPECT_EQ(figures.lost, 2U);
+  EXPECT_EQ(figures.min, 1000U);
+  EXPECT_EQ(figures.last, 1000U);
+  EXPECT_EQ(figures.mean, (3000U + 25000U + 1000U) / 3);
+  EXPECT_EQ(figures.max, 25000U);
+}
+
+TEST(timer_probe, shows_the_figures_of_a_running_measurement) {
+  std::uint64_t seen = 0;
+  const auto report = measure_timers({.cpus = {async::allowed_cpus().front()},
+                                      .duration = 1h,
+                                      .go_on = [&](const timer_progress& progress) {
+                                        const auto& late = progress.cpus.front().late;
+                                        EXPECT_LE(late.min, late.max);
+                                        seen = late.samples;
+                                        return seen < 20;
+                                      }});
+  EXPECT_GE(report.cpus.front().wake_ups, seen);
+}
+
 class timer_methods : public testing::TestWithParam<timer_method> {};
 
 TEST_P(timer_methods, wake_at_the_requested_rate) {
@@ -248,8 +349,9 @@ TEST(timer_probe, ends_early_on_request) {
   int calls = 0;
   const auto report = measure_timers({.cpus = {async::allowed_cpus().front()},
                                       .duration = 1h,
-                                      .go_on = [&](std::chrono::nanoseconds left) {
-                                        EXPECT_GT(left, 59min);
+                                      .go_on = [&](const timer_progress& progress) {
+                                        EXPECT_GT(progress.left, 59min);
+                                        EXPECT_EQ(progress.cpus.size(), 1U);
                                         return ++calls < 3;
                                       }});
   EXPECT_TRUE(report.ended_early);

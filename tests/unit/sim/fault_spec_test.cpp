@@ -52,8 +52,8 @@ TEST(fault_spec, rejects_invalid_faults_without_effect) {
       {"store-fail=x",
        "store-fail 'x': invalid argument (expected a whole number from 0 to 4294967295)"},
       {"store-slow=20",
-       "store-slow '20': invalid argument (expected a time with a unit (ns, us, ms, s, min), "
-       "such as 5ms)"},
+       "store-slow '20': invalid argument (expected a time with a unit (ns, us, ms, s, min, h, "
+       "d), such as 0.5s)"},
       {"gremlins=1",
        "fault 'gremlins=1': invalid argument (expected event-lost, event-doubled, event-delayed, "
        "grant-refused, store-slow, store-fail, store-eagain, store-vanish or none)"},

@@ -13,7 +13,7 @@
 #include <xen/io/blkif.h>
 #include <xen/io/protocols.h>
 
-#include "xenpv/wire/ring.hpp"
+#include "xenpv/ring/shared_ring.hpp"
 
 namespace xenpv::wire {
 namespace {
@@ -122,6 +122,7 @@ TEST(blkif, response_has_the_layout_of_xen) {
 }
 
 TEST(blkif, ring_has_the_layout_of_xen) {
+  using ring::ring_header;
   EXPECT_EQ(sizeof(ring_header), offsetof(::blkif_sring_t, ring));
   EXPECT_SAME_MEMBER(ring_header, ::blkif_sring_t, req_prod);
   EXPECT_SAME_MEMBER(ring_header, ::blkif_sring_t, req_event);

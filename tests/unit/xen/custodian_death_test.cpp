@@ -26,7 +26,7 @@ using test::wait_status;
 constexpr int hang_limit_ms = 20'000;
 
 /// fork(2) without the C library: ThreadSanitizer intercepts fork() and starts a thread in the
-/// child, but a custodian must start before other threads.
+/// child.
 pid_t bare_fork() {
   return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), nullptr,
                                       nullptr, nullptr, nullptr));

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -17,10 +18,12 @@
 #include <latch>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "unit/xen/child.hpp"
 #include "unit/xen/fake_root.hpp"
 #include "unit/xen/pipe.hpp"
+#include "xen/custodian_link.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::xen {
@@ -46,6 +49,54 @@ std::string text_of(const std::function<void()>& call, std::error_code expected)
 std::string proc_text(pid_t process, const char* file) {
   std::ifstream in("/proc/" + std::to_string(process) + "/" + file, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// KiB of locked memory.
+unsigned long locked_memory(pid_t process) {
+  const auto status = proc_text(process, "status");
+  const auto at = status.find("VmLck:");
+  return at == std::string::npos ? 0 : std::stoul(status.substr(at + 6));
+}
+
+/// A starter that fails from its second call on.
+custodian_starter starts_once() {
+  return [called = false]() mutable -> started_custodian {
+    if (std::exchange(called, true))
+      throw failure(errc::not_available, "start the custodian", "not again");
+    return execute_custodian(custodian_program::find());
+  };
+}
+
+TEST(custodian, has_no_privileges_and_filtered_system_calls) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's runtime needs more system calls";
+#endif
+  const auto c = custodian::start();
+  const auto status = proc_text(c.process(), "status");
+  for (const auto* const field : {"CapPrm", "CapEff", "CapInh", "CapAmb"})
+    EXPECT_THAT(status, HasSubstr(std::string(field) + ":\t0000000000000000\n"));
+  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1\n"));
+  EXPECT_THAT(status, HasSubstr("Seccomp:\t2\n"));
+}
+
+TEST(custodian, is_locked_in_memory_only_if_its_starter_is) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's address space is too large to be locked";
+#endif
+  {
+    const auto c = custodian::start();
+    EXPECT_EQ(locked_memory(c.process()), 0U);
+  }
+  if (::mlockall(MCL_FUTURE) != 0) GTEST_SKIP() << "CAP_IPC_LOCK is needed";
+  auto c = custodian::start();
+  EXPECT_GT(locked_memory(c.process()), 0U);
+  // A replacement is a separate program.
+  const auto first = c.process();
+  ASSERT_TRUE(send_signal(first, SIGKILL));
+  while (c.process() == first)
+    static_cast<void>(c.revive());
+  EXPECT_GT(locked_memory(c.process()), 0U);
+  ::munlockall();
 }
 
 TEST(custodian, closes_its_duplicate_and_exits_on_a_clean_stop) {
@@ -170,6 +221,7 @@ TEST(custodian, is_replaced_with_all_its_descriptors) {
   {
     auto c = custodian::start();
     const auto first = c.process();
+    const auto at_start = descriptors_of(first);
     static_cast<void>(c.keep(before.write.get()));
     c.resumed();
     static_cast<void>(c.keep(after.write.get()));
@@ -180,7 +232,7 @@ TEST(custodian, is_replaced_with_all_its_descriptors) {
     EXPECT_NE(second, first);
     EXPECT_EQ(proc_text(second, "comm"), "xenpv-custodian\n");
     EXPECT_EQ(::getsid(second), second);
-    EXPECT_EQ(descriptors_of(second), 3 + 1 + 3) << "streams, socket, kept and held descriptors";
+    EXPECT_EQ(descriptors_of(second), at_start + 3) << "two kept descriptors and a held one";
     EXPECT_EQ(proc_text(second, "cmdline").at(0), '@');
     before.write.reset();
     after.write.reset();
@@ -214,12 +266,13 @@ TEST(custodian, is_replaced_in_a_multi_threaded_process) {
 TEST(custodian, passes_descriptors_kept_after_its_death_to_its_replacement) {
   auto ends = make_pipe();
   auto c = custodian::start();
+  const auto at_start = descriptors_of(c.process());
   kill_dead(c);
   const auto id = c.keep(ends.write.get());
   ends.write.reset();
-  EXPECT_EQ(descriptors_of(c.process()), 3 + 1 + 1);
+  EXPECT_EQ(descriptors_of(c.process()), at_start + 1);
   c.release(id);
-  EXPECT_EQ(descriptors_of(c.process()), 3 + 1);
+  EXPECT_EQ(descriptors_of(c.process()), at_start);
   EXPECT_TRUE(is_hung_up(ends.read));
 }
 
@@ -241,12 +294,11 @@ TEST(custodian, works_with_a_non_blocking_socket) {
 }
 
 TEST(custodian, accepts_calls_when_it_cannot_be_replaced) {
-  const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
   auto before = make_pipe();
   auto after = make_pipe();
   testing::internal::CaptureStderr();
   {
-    auto c = custodian::start();
+    auto c = custodian::start(starts_once());
     static_cast<void>(c.keep(before.write.get()));
     before.write.reset();
     kill_dead(c);
@@ -262,39 +314,35 @@ TEST(custodian, accepts_calls_when_it_cannot_be_replaced) {
   }
   EXPECT_FALSE(is_hung_up(before.read)) << "closing it would trigger the kernel BUG";
   const auto messages = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(messages,
-              HasSubstr("start the custodian: not available here (install xenpv-custodian in "
-                        "one of: /nonexistent/xenpv-custodian); without a custodian"));
+  EXPECT_THAT(
+      messages,
+      HasSubstr("start the custodian: not available here (not again); without a custodian"));
 }
 
 TEST(custodian, rejects_release_of_an_unknown_descriptor_after_its_death) {
-  const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
-  auto c = custodian::start();
+  auto c = custodian::start(starts_once());
   kill_dead(c);
   EXPECT_EQ(text_of([&] { c.release(custodian::kept_id(7)); }, errc::invalid_argument),
             "release a kept descriptor: invalid argument (no descriptor has id 7)");
 }
 
-// In a separate process, because a thread may stay visible in /proc for a while after join().
-TEST(custodian, does_not_start_in_a_multi_threaded_process) {
-  auto report = make_pipe();
-  const pid_t process = ::fork();
-  if (process == 0) {
-    std::latch done(1);
-    std::thread other([&] { done.wait(); });
-    const auto text =
-        text_of([] { static_cast<void>(custodian::start()); }, errc::invalid_argument);
-    done.count_down();
-    other.join();
-    const auto written = ::write(report.write.get(), text.data(), text.size());
-    ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
+TEST(custodian, starts_in_a_multi_threaded_process) {
+  std::latch done(1);
+  std::thread other([&] { done.wait(); });
+  auto ends = make_pipe();
+  {
+    auto c = custodian::start();
+    EXPECT_NO_THROW(c.release(c.keep(ends.write.get())));
   }
-  report.write.reset();
-  EXPECT_THAT(read_all(report.read),
-              testing::MatchesRegex("start the custodian: invalid argument "
-                                    "\\(the custodian must start before other threads, but [0-9]+ "
-                                    "are running\\)"));
-  EXPECT_EQ(wait_status(process), 0);
+  done.count_down();
+  other.join();
+}
+
+TEST(custodian, does_not_start_if_its_program_is_not_installed) {
+  const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
+  EXPECT_EQ(text_of([] { static_cast<void>(custodian::start()); }, errc::not_available),
+            "start the custodian: not available here (install xenpv-custodian in one of: "
+            "/nonexistent/xenpv-custodian, or name it in XENPV_CUSTODIAN)");
 }
 
 TEST(custodian, rejects_an_invalid_descriptor) {
@@ -307,10 +355,10 @@ TEST(custodian, rejects_an_invalid_descriptor) {
 TEST(custodian, reports_that_its_descriptor_table_is_full) {
   auto c = custodian::start();
   auto ends = make_pipe();
-  // The limit suffices for three standard streams, the custodian's socket and one kept descriptor.
+  // The limit suffices for the custodian's own descriptors and one kept descriptor.
   rlimit limit{};
   ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, nullptr, &limit), 0);
-  limit.rlim_cur = 5;
+  limit.rlim_cur = static_cast<rlim_t>(descriptors_of(c.process())) + 1;
   ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, &limit, nullptr), 0);
   static_cast<void>(c.keep(ends.write.get()));
   EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(ends.write.get())); }, errc::limit_reached),

@@ -1,6 +1,6 @@
 # The block frontend with all available backends: QEMU's xen-block, and Linux blkback with various
 # parameters on RAM disks, on a file with a write cache and on a device with 4096-byte sectors.
-programs=(sim_frontend_tests)
+programs=(sim_frontend_tests xenpv-custodian)
 short_places='pv'
 limit=900
 memory=768

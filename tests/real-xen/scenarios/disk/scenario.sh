@@ -2,19 +2,19 @@
 # device again, with nbd-client and with `attach`. Domain 0 reads the same data from the backend's
 # disk.
 programs=(xenpv-disk xenpv-custodian)
-short_places='pvh'
+short_places='pv'
 limit=600
 memory=768
-tsc_mode=native
 
 mib=$((1 << 20))
+main_mib=128
 
 random() { # TARGET MIB
   dd if=/dev/urandom of="$1" bs=1M count="$2" oflag=direct status=none
 }
 
 dom0_before() {
-  file_disk /dev/loop0 /tmp/xvdb.img 320M
+  file_disk /dev/loop0 /tmp/xvdb.img "${main_mib}M"
   file_disk /dev/loop1 /tmp/xvdc.img 128M
   random /dev/ram2 32
   random /dev/ram3 32
@@ -65,11 +65,13 @@ fill() {
   check "$1.fsck" e2fsck -fn "$2"
 }
 
-# compare NAME DEVICE DIRECTORY PART: compares only PART of the copy, because checksums cover the
-# whole disk.
+# python_directory: prints a directory with about a thousand files of all sizes.
+python_directory() { find /usr/lib -maxdepth 1 -name 'python3.*' | sort | tail -n 1; }
+
+# compare NAME DEVICE DIRECTORY: compares a copy with DIRECTORY.
 compare() {
   check "$1.mount" mount -o ro "$2" /mnt/disk
-  check "$1.compare" diff -r --no-dereference "$3/$4" "/mnt/disk/${3##*/}/$4"
+  check "$1.compare" diff -r --no-dereference "$3" "/mnt/disk/${3##*/}"
   check "$1.umount" umount /mnt/disk
 }
 
@@ -83,13 +85,13 @@ served_by_nbd_client() {
   # Run the printed nbd-client command.
   check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
   check serve.device awaits 10 test -e /sys/block/nbd0/pid
-  fill serve /dev/nbd0 /usr/lib
+  fill serve /dev/nbd0 "$(python_directory)"
   local seen
-  seen=$(sum /dev/nbd0 320)
+  seen=$(sum /dev/nbd0 $main_mib)
   check serve.disconnect nbd-client -d /dev/nbd0
   kill -TERM "$server"
   check serve.end wait "$server"
-  same serve.sum "$seen" "$(ask sum /dev/loop0 320)"
+  same serve.sum "$seen" "$(ask sum /dev/loop0 $main_mib)"
 }
 
 # attach NAME DISK [OPTION...]: attaches the disk in the background; sets `device`.
@@ -108,14 +110,12 @@ attached_again() {
   value attach.device "$device"
   value flush.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
   check flush.status grep -q "xvdb: connected.*, $device" <(xenpv-disk status)
-  local python
-  python=$(basename "$(find /usr/lib -maxdepth 1 -name 'python3.*' | sort | tail -n 1)")
-  compare flush "$device" /usr/lib "$python"
+  compare flush "$device" "$(python_directory)"
   local seen
-  seen=$(sum "$device" 320)
+  seen=$(sum "$device" $main_mib)
   check flush.detach xenpv-disk detach xvdb
   value detach.nothing "$(status_of xenpv-disk detach xvdb)"
-  same flush.sum "$seen" "$(ask sum /dev/loop0 320)"
+  same flush.sum "$seen" "$(ask sum /dev/loop0 $main_mib)"
 }
 
 has_size() { [[ $(blockdev --getsize64 "$1") -eq $2 ]]; }

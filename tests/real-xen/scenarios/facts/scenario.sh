@@ -1,5 +1,5 @@
 # All types of domains have the expected properties, and the programs run in them.
-programs=(xenpv-sim)
+programs=(xenpv-sim xenpv-custodian)
 places='dom0 pv pvh hvm'
 short_places='dom0 hvm'
 limit=60

@@ -5,6 +5,7 @@ programs=(xenpv-timer xenpv-ipi)
 places='pv pvh pv4 pvh4'
 short_places=none
 limit=400
+tsc_mode=default
 
 dom0_before() {
   kernel_parameters=

@@ -3,6 +3,7 @@
 programs=(xenpv-disk xenpv-custodian xenpv-doctor)
 short_places=none
 limit=400
+tsc_mode=default
 memory=320
 
 saves=10

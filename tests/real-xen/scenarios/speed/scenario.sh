@@ -8,9 +8,10 @@
 #                    and on qemu-nbd
 #   no_disk.LOAD     the kernel NBD client on nbdkit without a disk, the limit set by NBD alone, to the better
 #                    of the kernel NBD client on nbdkit and on qemu-nbd
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=900
+tsc_mode=default
 memory=768
 
 rounds=3 seconds=1

@@ -1,0 +1,17 @@
+// The programs of this directory as functions, so that each can be an executable of its own
+// (main.cpp) and an applet of the multi-call program (xenpv/main.cpp). Each folder's program.cpp
+// defines one of them. Called once, from main(), before the process has other threads.
+#pragma once
+
+namespace xenpv::apps {
+
+/// Each runs one program with its command line, where argv[0] may have any value, and returns the
+/// exit status. They set signal dispositions, capabilities and the log of the whole process.
+int run_disk(int argc, char** argv);
+int run_doctor(int argc, char** argv);
+int run_evtchn(int argc, char** argv);
+int run_ipi(int argc, char** argv);
+int run_sim(int argc, char** argv);
+int run_timer(int argc, char** argv);
+
+}  // namespace xenpv::apps
