@@ -1,4 +1,4 @@
-// The clients of disks and servers in the output of `status`. Does not query servers.
+// Prints the clients of disks and servers for `status`. Does not query servers.
 #pragma once
 
 #include <iosfwd>

@@ -1,4 +1,4 @@
-// The commands of xenpv-disk: each adds itself to the app.
+// The commands of xenpv-disk. Each function adds one command to the app.
 #pragma once
 
 #include "cli/app.hpp"

@@ -120,8 +120,8 @@ std::vector<std::filesystem::path> files_of_a_reload(const std::filesystem::path
   return out;
 }
 
-/// A directory of its own can be read as a whole, so that a file may be replaced by another one.
-/// The files of a directory that others share are readable one by one: rules name inodes.
+/// A dedicated directory is readable as a whole, so that its files may be replaced. In a shared
+/// directory, only the individual files are readable: rules refer to inodes.
 std::filesystem::path readable_part(const std::string& path) {
   std::error_code code;
   auto absolute = std::filesystem::weakly_canonical(path, code);
@@ -140,7 +140,7 @@ std::vector<sandbox::path_rule> files_of_a_server(const std::vector<std::string>
                                          {"/dev/vsock", use}};
   for (const auto* const variable : {"XENSTORED_RUNDIR", "XENPV_SIM_DIR", "XENPV_ROOT"})
     if (const auto* const path = std::getenv(variable)) out.push_back({path, use});
-  // Opened to see whether the terminal has been closed.
+  // The server opens it to detect that the terminal has been closed.
   if (was_started_from_terminal()) out.push_back({"/dev/tty", use});
   for (const auto& path : readable) {
     out.push_back({readable_part(path), file_rights::read});
@@ -155,7 +155,8 @@ std::string name_of_group(const sandbox::user& user) {
   return sandbox::find_group(user.name) == user.gid ? user.name : std::to_string(user.gid);
 }
 
-/// How the administrator makes `file` readable for the group of the present user.
+/// Returns the shell commands that give `group` access to the first inaccessible directory above
+/// `file`, or else to `file` itself.
 std::string remedy_for(const std::filesystem::path& file, const std::string& group) {
   std::filesystem::path directory;
   for (const auto& part : file.parent_path()) {

@@ -1,5 +1,5 @@
-// What a server may do: drops its privileges once its disks are connected and its sockets listen,
-// and owns the helpers that keep those that it needs later. SECURITY.md explains the boundaries.
+// Confines a server: drops its privileges once its disks are connected and its sockets listen, and
+// owns the helpers that keep the privileges needed later. SECURITY.md explains the boundaries.
 //
 // Created before other threads and before keys are read; apply() is the last step of the start.
 #pragma once
@@ -24,7 +24,7 @@ struct confinement_options {
 /// Adds --user and --sandbox.
 void add_confinement_options(cli::command& command, confinement_options& options);
 
-/// What a server needs after its start, besides its open descriptors.
+/// The resources that a server needs after its start, besides its open descriptors.
 struct confinement_needs {
   bool kernel_device = false;  ///< attach
   bool syslog = false;         ///< it also logs to the log daemon

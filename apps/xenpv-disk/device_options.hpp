@@ -14,7 +14,7 @@ struct device_options {
   blkfront::options frontend;
 };
 
-/// What an argument DISK may be, for its help.
+/// The forms of a DISK argument, for its help.
 inline constexpr std::string_view disk_help =
     "name in this guest (xvda or /dev/xvda) or in the toolstack (hda), number (51712), xenstore "
     "path (device/vbd/51712), or the file or device behind the backend";

@@ -1,5 +1,5 @@
 // An export as the user describes it: a disk, or a part of one, with its name and access. Parsed
-// from the arguments of the serve command. Does not look at the disk.
+// from the arguments of the serve command. Does not access the disk.
 #pragma once
 
 #include <cstdint>

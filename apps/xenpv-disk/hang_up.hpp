@@ -1,6 +1,6 @@
-// What SIGHUP means for a server. A terminal that closes sends it to the processes started from it;
-// an administrator or a service manager sends it to make a server reload its configuration. Does
-// not handle the signal; service.cpp and served_disk.cpp do.
+// Distinguishes the two meanings of SIGHUP for a server. When a terminal closes, the kernel sends
+// it to the processes started from that terminal; an administrator or a service manager sends it to
+// make a server reload its configuration. service.cpp and served_disk.cpp handle the signal.
 #pragma once
 
 namespace xenpv::disk_app {

@@ -5,7 +5,7 @@
 
 namespace xenpv::disk_app {
 
-/// Who waits for the server.
+/// The users of the server.
 enum class served_for {
   clients,  ///< NBD clients; the settings are applied where permitted
   kernel,   ///< the kernel's page cache, which writes to the disk; logs a missing privilege

@@ -14,7 +14,7 @@ namespace {
 
 using cli::json;
 
-/// How a value of a report becomes the value of a sample.
+/// The conversion of a report's value into the value of a sample.
 enum class conversion {
   number,       ///< unchanged; a boolean becomes 0 or 1
   nanoseconds,  ///< to seconds

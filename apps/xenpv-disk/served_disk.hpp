@@ -40,7 +40,7 @@ struct server_settings {
   bool swap = false;
   bool keep = false;  ///< accept a kernel device that a previous server left behind
 
-  /// How the server drops its privileges; unset: it keeps them, because it executes a command.
+  /// Options for dropping privileges; unset: the server keeps them, because it executes a command.
   std::optional<confinement_options> confined;
   confinement_needs needs = {};
 };

@@ -16,7 +16,8 @@
 namespace xenpv::disk_app {
 namespace {
 
-// <xen/evtchn.h>, <xen/gntalloc.h> of the kernel; packages for programs do not install them all.
+// From the kernel's <xen/evtchn.h> and <xen/gntalloc.h>. Packages of user-space kernel headers do
+// not contain all of these headers.
 constexpr unsigned long evtchn_ioctl(unsigned number, unsigned size) {
   return _IOC(_IOC_NONE, 'E', number, size);
 }
@@ -24,7 +25,7 @@ constexpr unsigned long gntalloc_ioctl(unsigned number, unsigned size) {
   return _IOC(_IOC_NONE, 'G', number, size);
 }
 
-/// The descriptors of event channels and grants that a server opens anew after a resume.
+/// Allows the calls on event-channel and grant descriptors, which a server reopens after a resume.
 void allow_devices(sandbox::call_policy& policy) {
   policy.allow_ioctl(evtchn_ioctl(0, 4));     // BIND_VIRQ
   policy.allow_ioctl(evtchn_ioctl(1, 8));     // BIND_INTERDOMAIN

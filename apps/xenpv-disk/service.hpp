@@ -22,8 +22,8 @@ struct endpoints {
   std::vector<std::string> unix_paths;  ///< removed by the destructor
 };
 
-/// What SIGHUP does to a service that cannot reload its configuration. If the terminal from which
-/// the service was started has closed, SIGHUP always stops the service.
+/// The effect of SIGHUP on a service that cannot reload its configuration. If the terminal from
+/// which the service was started has closed, SIGHUP always stops the service.
 enum class hang_up {
   stops_if_started_from_terminal,  ///< otherwise only logged
   stops,

@@ -1,5 +1,5 @@
 // A thread with an io_context(1) and a lower scheduling priority than the others, for work that
-// strangers can cause and that must not delay the data path, such as TLS handshakes.
+// unauthenticated clients can cause and that must not delay the data path, such as TLS handshakes.
 //
 // Owned by main(), which destroys it after the objects that use it. Not pinned to a CPU.
 #pragma once

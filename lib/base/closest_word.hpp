@@ -1,5 +1,5 @@
-// Finds the word that a misspelt one probably stands for: "did you mean 'serve'?". Pure; does not
-// know what the words are.
+// Finds the closest match for a misspelt word: "did you mean 'serve'?". Pure; the caller supplies
+// the valid words.
 #pragma once
 
 #include <optional>
@@ -9,10 +9,9 @@
 
 namespace xenpv {
 
-/// Returns the candidate with the fewest errors (a letter that is missing, superfluous, wrong or
-/// exchanged with its neighbour), the first one if several have as few. At most one error is
-/// accepted for each three letters of the longer word, and at least one letter must be right.
-/// nullopt: no candidate is similar.
+/// Returns the candidate with the fewest errors (missing, extra, wrong or transposed letters);
+/// among equals, the first one. Accepts at most one error for every three letters of the longer
+/// word, and at least one letter must be right. Returns nullopt if no candidate is similar.
 [[nodiscard]] std::optional<std::string_view> closest_word(
     std::string_view word, std::span<const std::string_view> candidates);
 

@@ -1,5 +1,5 @@
-// Limits how often one kind of message is written: at most one per interval. Counts the messages in
-// between and reports the count. For messages that a stranger can cause at any rate.
+// Rate-limits one kind of message to one per interval. Counts the suppressed messages and reports
+// the count. For messages that an unauthenticated client can cause at any rate.
 //
 // Owned by the component that logs, on one thread. Does not log itself: the owner supplies the
 // function that writes, and calls flush() from a timer.

@@ -20,7 +20,7 @@ constexpr mode_t readable_by_everyone = 0644;
 constexpr mode_t before_umask = 0666;
 constexpr mode_t permission_bits = 07777;
 
-/// What is at the path now.
+/// The file that exists at the path, if any.
 struct output_target {
   bool is_new = false;
   bool is_regular = false;

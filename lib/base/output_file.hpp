@@ -8,7 +8,7 @@
 
 namespace xenpv {
 
-/// Who may read a new file.
+/// The permissions of a new file.
 enum class output_access {
   by_umask,  ///< as for any new file; an existing file keeps its permissions
   everyone,  ///< mode 0644: for metrics, which another user's collector reads

@@ -16,7 +16,7 @@ namespace xenpv::blk {
 
 /// The size of a disk and the unit in which its partition table counts.
 struct disk_extent {
-  std::uint64_t size = 0;           ///< bytes; a rest smaller than a sector is ignored
+  std::uint64_t size = 0;           ///< bytes; a partial last sector is ignored
   std::uint32_t sector_size = 512;  ///< bytes; a power of two from 512 to 4096
 
   [[nodiscard]] std::uint64_t sectors() const noexcept { return size / sector_size; }

@@ -1,6 +1,6 @@
-// Accepts clients on the listening sockets of a server. Stops for a while when descriptors run
-// short or when too many evicted clients are not gone yet, so that the backlog holds up strangers
-// instead of the process.
+// Accepts clients on the listening sockets of a server. Pauses when descriptors run short or when
+// too many evicted clients have not disconnected yet, so that further clients wait in the backlog
+// instead of exhausting the process's resources.
 //
 // Owned by a server, on its control thread. Does not decide who may connect.
 #pragma once

@@ -63,8 +63,8 @@ class connection final : public std::enable_shared_from_this<connection> {
   connection(std::uint64_t number, unique_fd socket, const asio::any_io_executor& executor,
              connection_options options);
 
-  // On the thread for handshakes. None of these throw. The results of negotiate() and
-  // accept_choice(): unless an export was selected, the connection is closed.
+  // Call on the thread for handshakes. These functions do not throw. If the result of negotiate()
+  // or accept_choice() does not select an export, the connection is closed.
 
   /// Negotiates until the client selects an export.
   [[nodiscard]] asio::awaitable<handshake_result> negotiate();
@@ -81,7 +81,7 @@ class connection final : public std::enable_shared_from_this<connection> {
   /// Gives up the socket, after the last operation on it. Then call attach() on another thread.
   void detach();
 
-  // On the thread of the queue.
+  // Call on the thread of the queue.
 
   /// Throws `failure` or system_error if the socket cannot be adopted; hang_up() is still allowed.
   /// The objects that `shared` points to must outlive the connection.

@@ -56,7 +56,7 @@ void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
 ///
 /// Opening a device makes the kernel read its partition table, so the process that serves this read
 /// must not block in the call. A thread would not be enough: if the process were killed, the thread
-/// would hang in the kernel and keep the sockets open on which its request waits. Therefore, a
+/// would hang in the kernel and keep open the sockets that its own request needs. Therefore, a
 /// child process opens the device after closing all descriptors except its report pipe.
 class device_opening {
  public:

@@ -1,5 +1,5 @@
-// Log messages of a server about clients that it does not serve or no longer serves. Strangers
-// cause these messages, so each kind is written at most once a second, with a count.
+// Logs a server's messages about clients that it refuses or disconnects. Unauthenticated clients
+// can cause these messages, so each kind is written at most once a second, with a count.
 //
 // Owned by a server, on its control thread.
 #pragma once

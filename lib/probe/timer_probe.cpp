@@ -232,7 +232,7 @@ std::unique_ptr<timer_trace> start_trace(const timer_probe_options& options, std
     why_not = "no timer is used";
     return nullptr;
   }
-  // The kernel's own timers cause about as many events again.
+  // The kernel's own timers roughly double the number of events.
   const auto events = 2 * wakes_to_keep(options) +
                       static_cast<std::uint64_t>(1000 * options.duration / std::chrono::seconds(1));
   try {

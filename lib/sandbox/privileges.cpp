@@ -165,14 +165,14 @@ void become(const user& identity) {
   }
 }
 
-/// Drops the bounding and ambient sets but `kept`. Returns false without CAP_SETPCAP.
+/// Reduces the bounding and ambient sets to `kept`. Returns false without CAP_SETPCAP.
 bool drop_other_bounds(capability_set kept) {
   if (!capability_set::from_bits(effective_capabilities()).has(CAP_SETPCAP)) return false;
   run_on_every_thread(drop_bounding_set, &kept, "drop the bounding set of capabilities");
   return true;
 }
 
-/// Drops the capabilities but `kept`, and sets no_new_privs. Returns the remaining ones.
+/// Drops all capabilities except `kept`, and sets no_new_privs. Returns the remaining ones.
 capability_set drop_other_capabilities(capability_set kept) {
   const auto possible = capability_set::from_bits(effective_capabilities() & kept.bits());
   run_on_every_thread(drop_own_capabilities, &possible, "drop the capabilities");

@@ -114,13 +114,13 @@ void hide_memory();
 /// have dropped some of its privileges.
 privilege_summary drop_privileges(const std::optional<user>& identity, capability_set kept = {});
 
-/// For a program that keeps its user and its files readable: drops all capabilities of every thread
-/// but `kept`, and sets no_new_privs. Unlike drop_privileges(), a failure is only logged: such a
-/// program parses less foreign data, and its work matters more.
+/// For a program that keeps its user and remains readable: drops all capabilities of every thread
+/// except `kept`, and sets no_new_privs. Unlike in drop_privileges(), a failure is only logged:
+/// such a program parses less untrusted data, and must still do its work.
 void limit_capabilities(capability_set kept) noexcept;
 
-/// Throws `failure` (errc::protocol_violation) unless all threads have the user `uid`, no
-/// capabilities but `kept` and no_new_privs.
+/// Throws `failure` (errc::protocol_violation) unless all threads have the user ID `uid`, no
+/// capabilities except `kept`, and no_new_privs.
 void verify_privileges(uid_t uid, capability_set kept = {});
 
 }  // namespace xenpv::sandbox

@@ -93,7 +93,7 @@ void require_backends(std::span<const disk_spec> disks) {
   for (const auto& disk : disks) {
     if (disk.server != disk_server::qemu) continue;
     (void)find_qemu();
-    // QEMU reports a missing file only in its log. libxl refuses to create the guest, too.
+    // QEMU reports a missing file only in its log. Like libxl, refuse to create the guest.
     const int needed = disk.read_only ? R_OK : R_OK | W_OK;
     if (::access(disk.path.c_str(), needed) != 0)
       throw_errno(fmt::format("disk {}: open {}", disk.name, disk.path));

@@ -10,7 +10,7 @@
 
 namespace xenpv::ublk {
 
-/// A request of the kernel, for a block device.
+/// A kernel request, translated for a block device.
 struct block_operation {
   /// A negative errno: the request must be completed with it, and the rest is not set.
   std::int32_t refused = 0;
@@ -29,8 +29,8 @@ struct block_operation {
 /// `largest` bytes or beyond 2^64 (EINVAL). The block device checks its own end.
 [[nodiscard]] block_operation translate(const io_desc& descriptor, std::uint64_t largest) noexcept;
 
-/// The result with which the kernel completes a request: the number of bytes, or a negative errno
-/// that it maps to a status of its own. `status` is that of the block request.
+/// Returns the result with which the kernel completes a request: the number of bytes, or a negative
+/// errno, which it maps to a block-layer status. `status`: the status of the block request.
 [[nodiscard]] std::int32_t result_of(const block_operation& operation,
                                      const std::error_code& status) noexcept;
 

@@ -41,7 +41,7 @@ unique_fd take_descriptor(msghdr& message) {
 }  // namespace
 
 bool send_packet(int socket, std::string_view bytes, int descriptor) {
-  // sendmsg(2) does not write to the buffer, but its interface lacks const.
+  // sendmsg(2) does not write to the buffer, but iov_base is not const.
   iovec payload{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr message{};
   message.msg_iov = &payload;

@@ -81,7 +81,7 @@ test_spec_files() {
   while read -r pattern; do
     found=no
     [[ $pattern != *%* ]] || fail "this test does not know the macro in $pattern"
-    # The documentation is made by another target.
+    # Another target builds the documentation.
     [[ $pattern != */doc/xenpv/html/* ]] || continue
     while read -r path; do
       # shellcheck disable=SC2053  # a pattern

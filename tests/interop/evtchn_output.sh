@@ -86,7 +86,7 @@ expect "--apply is refused on a capture" 2 "$(status_of in_capture pv balance --
 expect "no NUMA nodes" 77 "$(status_of in_capture pv balance --policy numa)"
 expect "an unknown policy" 2 "$(status_of in_capture pv balance --policy best)"
 
-# affinity and balance --apply, on a directory tree without a kernel behind it
+# affinity and balance --apply, on a plain directory tree instead of a live /proc and /sys
 in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/stderr"; }
 expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event arrived to prove it$' \
   "$(in_tree pv affinity 14 0 --interval 10ms)"

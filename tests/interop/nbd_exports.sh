@@ -166,8 +166,8 @@ in_guest "$disk" reload xvdb
 expect "a server continues without its first client" 67108864 "$(nbdinfo --size "$(uri xvdb)")"
 stop
 
-# One of two disks is unplugged: the other one is still served. New clients of the lost disk hear why it is gone; a
-# connected client first gets an error, then the connection is closed.
+# One of two disks is unplugged; the other one is still served. New clients of the lost disk are refused with the
+# reason; a connected client first gets an error, then its connection is closed.
 serve xvdb xvdd --unix "$socket"
 python - "$(uri xvdd)" "$dir" <<'END' &
 import errno, nbd, os, sys, time

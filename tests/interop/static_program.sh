@@ -68,7 +68,7 @@ has_finished() { grep -q '^domain 0$' "$dir/later"; }
 wait_for "the background process is served" has_finished
 "$sim" stop --dir "$host"
 
-# Xen's libraries on the intercepted devices, as on real Xen.
+# Xen's libraries use the intercepted devices as they would on real Xen.
 without_library() { intercepted "${@:2}" -- env -u LD_PRELOAD -u XENSTORED_PATH "$contract_tests" --gtest_filter="$1" 2>&1; }
 # xentoolcore_restrict_all is also tested with grants.
 events='event_*-event_restrict_all.*'

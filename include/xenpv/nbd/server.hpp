@@ -1,9 +1,9 @@
 // An NBD server for block devices: listens, negotiates an export with each client, and serves the
 // client on a device queue's CPU.
 //
-// Used on the control thread, which accepts clients and shuts down the server. Handshakes run on a
-// thread of their own, if there is one, so that they delay neither the control thread nor clients.
-// Each served connection runs entirely on the thread of its queue. Does not own the devices.
+// Used on the control thread, which accepts clients and shuts down the server. Handshakes can run
+// on a dedicated thread, so that they delay neither the control thread nor clients. Each served
+// connection runs entirely on the thread of its queue. Does not own the devices.
 #pragma once
 
 #include <chrono>
@@ -52,7 +52,7 @@ struct server_options {
   tls_mode tls = tls_mode::off;  ///< whether clients may or must use TLS
   /// Required unless `tls` is off.
   std::shared_ptr<const tls_credentials> credentials;
-  /// Which clients have access; null: all clients may read and write.
+  /// Restricts access; null: all clients may read and write.
   std::shared_ptr<const access_list> access;
   /// Where handshakes run: an executor with exactly one thread, which must run until stop() has
   /// returned, preferably one of low priority. Null: the control executor.
@@ -70,7 +70,7 @@ struct export_options {
   bool multi_conn = true;
   std::uint64_t first = 0;  ///< first byte of the device to export
   std::uint64_t size = 0;   ///< bytes to export; 0: up to the end of the device
-  /// Clients that request no name get this export. Without such an export, the first one.
+  /// Clients that request no name get this export; if no export is the default, the first one.
   bool is_default = false;
 };
 

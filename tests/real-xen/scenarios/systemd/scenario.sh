@@ -127,7 +127,7 @@ restarted() { # UNIT OLD-PID
 
 device_owners() { stat -c %G:%a /dev/xen/{evtchn,gntalloc,gntdev,xenbus} | sort -u | paste -s -d ,; }
 
-# mounted_disk: the disk of /etc/fstab.
+# mounted_disk: checks the disk that /etc/fstab mounts.
 mounted_disk() {
   value first.devices "$(device_owners)"
   check disk.active is_active $disk_unit
@@ -187,7 +187,7 @@ saved() {
   same save.not_restarted "$(property $disk_unit NRestarts)" "$restarts"
 }
 
-# keep_log NAME: the state of systemd at this time.
+# keep_log NAME: saves the journal and the current state of the units.
 keep_log() {
   journalctl -b --no-pager -o short-monotonic >"$results/$1.journal"
   systemctl --no-pager list-units --all >"$results/$1.units"
