@@ -1,6 +1,6 @@
-// The programs of this directory as functions, so that each can be an executable of its own
-// (main.cpp) and an applet of the multi-call program (xenpv/main.cpp). Each folder's program.cpp
-// defines one of them. Called once, from main(), before the process has other threads.
+// Entry points of the programs in this directory, so that each can be built as a separate
+// executable (main.cpp) and as an applet of the multi-call program (xenpv/main.cpp). Each folder's
+// program.cpp defines one of them. main() calls it once, before the process has other threads.
 #pragma once
 
 namespace xenpv::apps {

@@ -93,7 +93,7 @@ library_packages() {
   libraries=$(find "$1" -type f -perm -u+x -exec ldd {} + | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u)
   [[ -n $libraries ]] || fail "the programs in $build need no libraries: is it another architecture's build?"
   for file in $libraries; do
-    # dpkg knows libraries by the path before /lib became a link to /usr/lib, or by the one after it.
+    # dpkg may list a library below /lib or /usr/lib, depending on whether its package predates the merge of the two.
     dpkg -S "$file" 2>/dev/null || dpkg -S "/usr$file" 2>/dev/null || dpkg -S "${file#/usr}" 2>/dev/null ||
       fail "no Debian package contains $file"
   done | sed 's/:.*//' | sort -u

@@ -193,8 +193,8 @@ class device_operator {
   std::optional<bool> shows_identifier_;  ///< unset: not known yet
 };
 
-/// In a forked process, ThreadSanitizer starts a thread of its own that cannot run the handlers by
-/// which every thread drops its capabilities.
+/// Does nothing in a sanitizer build: in a forked process, ThreadSanitizer starts a thread that
+/// cannot run the signal handlers with which each thread drops its capabilities.
 void keep_only(sandbox::capability_set kept) {
   if (!sandbox::is_sanitized) sandbox::drop_privileges(std::nullopt, kept);
 }

@@ -13,8 +13,8 @@ namespace xenpv::apps {
 int run_evtchn(int argc, char** argv) {
   open_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);
-  // SCHED_FIFO of ping, descriptors and output files of other users, and the kernel log in a
-  // capture. The devices and the affinities belong to root.
+  // In this order: SCHED_FIFO for ping; other users' descriptors; devices and affinities, which
+  // belong to root, and output files; the kernel log for a capture.
   sandbox::limit_capabilities({CAP_SYS_NICE, CAP_SYS_PTRACE, CAP_DAC_OVERRIDE, CAP_SYSLOG});
   cli::app app("xenpv-evtchn", "list, measure and move the event channels of this Xen guest");
   app.root()

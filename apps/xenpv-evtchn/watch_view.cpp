@@ -33,7 +33,7 @@ struct watch_layout {
   bool has_busiest = true;
   bool has_cpus = false;
 
-  /// The width without the columns of the CPUs, including the blanks between columns.
+  /// The width of all columns except the per-CPU columns, including the blanks between them.
   [[nodiscard]] std::size_t fixed_width() const {
     return irq_width + 1 + (has_kind ? kind_width + 1 : 0) + name + 1 + rate_width +
            (has_busiest ? busiest_width + 1 : 0);

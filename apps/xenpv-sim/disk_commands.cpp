@@ -104,8 +104,8 @@ class disk_nodes {
     (void)store_.remove(backend_);
   }
 
-  /// Waits until the backend has opened the disk, which happens again after a restore. It takes a
-  /// size or faults that are set earlier as those it starts with, and does not acknowledge them.
+  /// Waits until the backend has opened the disk, which happens again after a restore. If a size or
+  /// faults are set earlier, the backend starts with them and does not acknowledge them.
   void await_opened(const std::string& action) {
     await("hotplug-status", action, [](const auto& value) { return value.has_value(); });
   }

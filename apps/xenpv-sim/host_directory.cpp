@@ -28,7 +28,7 @@ std::filesystem::path default_path() {
   return fmt::format("/tmp/xenpv-sim-{}", ::geteuid());
 }
 
-/// Another user could have created the directory in /tmp, with a host of their own.
+/// Another user could have created the directory in /tmp and be running a host there.
 std::filesystem::path safe_default_path() {
   auto path = default_path();
   struct stat found {};

@@ -1,5 +1,5 @@
-// The links to the multi-call program by which its applets can be called like separate programs.
-// Blocking; does not know which applets exist.
+// Creates links to the multi-call program, so that its applets can be called like separate
+// programs. Blocking. The caller supplies the names of the applets.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// xenpv: the programs for guests in one file, for systems that run from RAM. Acts as the program
-// whose name it was called by, like busybox.
+// xenpv: all programs for guests in one executable, for systems that run from RAM. Like busybox, it
+// selects the program by the name it was called by.
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -103,9 +103,9 @@ int run_itself(int argc, const char* const* argv) {
   return app.run(static_cast<int>(show_help.size()), show_help.data());
 }
 
-/// The modules of the name service (NSS) need the shared glibc of their own system. Statically
-/// linked programs contain the ones for files and DNS; this prevents glibc from loading others that
-/// /etc/nsswitch.conf names.
+/// Prevents glibc from loading name service (NSS) modules that /etc/nsswitch.conf names: they need
+/// the shared glibc of the system. Statically linked programs contain the modules for files and
+/// DNS.
 void use_contained_name_services() {
 #ifdef XENPV_STATIC
   for (const auto* const database : {"passwd", "group", "initgroups", "services"})

@@ -48,8 +48,8 @@ bool stderr_is_ready(int limit) noexcept {
   return ::poll(&entry, 1, limit) != 0;
 }
 
-/// Writes all of `text` to stderr, after `may_write` for each part. Stops when it returns false,
-/// and after an error, because nobody can be told about it.
+/// Writes all of `text` to stderr; calls `may_write` before each part. Stops when it returns false,
+/// and after an error, because the error cannot be reported anywhere.
 template <class Function>
 bool write_stderr(std::string_view text, Function may_write) noexcept {
   while (!text.empty()) {
@@ -187,7 +187,7 @@ void output::stop_thread() noexcept {
   try {
     last->stop(end_limit);
   } catch (const std::exception&) {
-    // The thread goes on until the process exits.
+    // The thread keeps running until the process exits.
   }
   const std::lock_guard lock(mutex_);
   if (users_ == 0) queue_.reset();

@@ -1,6 +1,6 @@
 // Writes log messages to stderr and, for a process without a terminal, to the system's log daemon.
-// One output per process. By default, the calling thread writes, as in any command-line program;
-// while a background_log exists, a thread of its own does, so that a reader of stderr that stops
+// One output per process. By default, the calling thread writes, as in any command-line program.
+// While a background_log exists, its dedicated thread writes, so that a reader of stderr that stops
 // reading cannot block other threads. Does not format or filter messages; log.cpp does.
 #pragma once
 

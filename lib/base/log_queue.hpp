@@ -25,7 +25,8 @@ class log_queue {
   /// true.
   using writer = std::function<void(const log_message&, const std::function<bool()>& is_abandoned)>;
 
-  /// The memory for messages, twice: for those that wait, and for those being written.
+  /// The capacity, in bytes, of each of two buffers: one for queued messages and one for the
+  /// messages being written.
   static constexpr std::size_t capacity = std::size_t{128} << 10U;
   static constexpr std::size_t most_messages = 2048;
 

@@ -18,13 +18,13 @@ namespace xenpv {
 /// line and paragraph separators).
 [[nodiscard]] bool is_visible(std::string_view text) noexcept;
 
-/// Makes foreign text safe for a terminal and a log: each byte of invalid UTF-8 and of a character
-/// that is not visible becomes \xNN. The result is one line.
+/// Makes untrusted text safe for a terminal and a log: each byte of invalid UTF-8 and of a
+/// character that is not visible becomes \xNN. The result is one line.
 [[nodiscard]] std::string printable(std::string_view text);
 /// The same, at most `most` bytes long: longer text is truncated and ends in "...".
 [[nodiscard]] std::string printable(std::string_view text, std::size_t most);
 /// The same for text of several lines, which are kept; all but the first are indented, so that
-/// foreign text cannot imitate a message of its own.
+/// untrusted text cannot imitate a separate message.
 [[nodiscard]] std::string printable_lines(std::string_view text);
 /// Makes JSON text safe for a terminal: DEL, C1 and all other characters that are not visible
 /// become \uNNNN escapes, and invalid UTF-8 becomes \ufffd. Leaves ASCII below DEL unchanged.

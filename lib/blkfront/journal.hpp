@@ -1,6 +1,6 @@
-// The requests of one queue that wait for a backend: those that a lost backend left unanswered and
-// those submitted since then, in order of submission. Requests stay in their callers' memory, which
-// is bounded by the number of requests in flight.
+// The requests of one queue that wait for a backend, in order of submission: requests that a lost
+// backend left unanswered, and requests submitted since then. Requests stay in their callers'
+// memory, which is bounded by the number of requests in flight.
 //
 // Used on the queue's thread. Does no I/O: the owner sends the requests when a backend is
 // connected.

@@ -69,7 +69,7 @@ std::vector<std::vector<unsigned>> groups_of(const balance_input& input, bool by
   return out;
 }
 
-/// The shares are those that were counted, so that they agree with /proc/interrupts.
+/// Uses the counted shares, so that they agree with /proc/interrupts.
 std::string reason_for(const planned_step& step, const std::vector<std::uint64_t>& counted,
                        const balance_input& input) {
   const auto total = sum_of(counted);

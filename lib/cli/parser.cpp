@@ -93,8 +93,8 @@ std::string suggest_command(const command_spec& spec, std::string_view word) {
   return did_you_mean(word, words);
 }
 
-/// Compares without the hyphens, which all options have. A wrong letter of a short option says
-/// nothing about the right one.
+/// Compares without the hyphens, which all options have. Makes no suggestion for a short option,
+/// whose single letter gives no hint.
 std::string suggest_option(const parsed_line& line, std::string_view word) {
   if (word.size() < 3) return {};
   word.remove_prefix(word.find_first_not_of('-') == 1 ? 1 : 2);

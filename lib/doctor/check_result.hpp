@@ -33,12 +33,12 @@ struct check_result {
   friend bool operator==(const check_result&, const check_result&) = default;
 };
 
-/// The results that a report shows as one entry: a single one, or those that are unknown for the
-/// same reason. Not empty. Refers to the results, which must outlive it.
+/// The results that a report shows as one entry: a single result, or all results that are unknown
+/// for the same reason. Not empty. Refers to the results, which must outlive it.
 using result_group = std::vector<const check_result*>;
 
 /// Groups the results from worst to best verdict; groups with equal verdicts keep the order of
-/// their first results. Without `fold`, each result is a group of its own.
+/// their first results. Without `fold`, each result is a separate group.
 [[nodiscard]] std::vector<result_group> group_results(const std::vector<check_result>& results,
                                                       bool fold);
 

@@ -43,8 +43,8 @@ void read_store_of_devices(const channels::fact_source& source, guest_snapshot& 
   add_backend_errors(nodes, out.devices);
 }
 
-/// Reads the states of the frontends again if one lacked its backend. Tells a device that is
-/// connecting from one whose hotplug script failed.
+/// Reads the states of the frontends again if one lacked its backend. This distinguishes a device
+/// that is connecting from one whose hotplug script failed.
 void read_frontends_again(const channels::fact_source& source, guest_snapshot& out) {
   if (std::ranges::none_of(out.frontends, lacks_backend)) return;
   const auto store = channels::read_store(source, out.from.guest.is_control_domain);

@@ -25,7 +25,7 @@ template <class Matches>
   return out;
 }
 
-/// Quotes the last lines, which show the current trouble, and the number of the others.
+/// Quotes the last lines, which show the current problem, and gives the number of the others.
 inline void cite_lines(check_result& result, const line_list& lines,
                        std::string_view source = "kernel log") {
   constexpr std::size_t most_quotes = 4;

@@ -12,7 +12,8 @@ namespace xenpv::doctor {
 struct row_description {
   std::string_view id;       ///< check_result id; "disk-DISK" stands for one row per disk
   std::string_view subject;  ///< the question that the row answers
-  /// The check that adds this row and those below, up to the next check; null: none of its own.
+  /// The check that adds this row and the following rows without a check; null: an earlier row's
+  /// check adds this row.
   void (*check)(const guest_snapshot& snapshot, std::vector<check_result>& out) = nullptr;
   bool applies_outside_xen = false;
 };

@@ -37,8 +37,8 @@ void admission::authenticated(client_id client) {
 }
 
 std::optional<admission::client_id> admission::make_room(client_id except) {
-  // In one pass: handshakes that are not authenticated before those that are, then those of the
-  // listener with the most handshakes, then the oldest.
+  // Selects the victim in one pass: prefers unauthenticated handshakes, then handshakes of the
+  // listener with the most handshakes, then the oldest handshake.
   std::map<std::size_t, std::size_t> load;
   for (const auto& [id, client] : clients_)
     if (client.now == stage::handshake) ++load[client.listener];

@@ -25,8 +25,8 @@ struct device_request;
 /// A unit of output: a header and the data that follows. Owned by the session until it is sent.
 struct reply_part {
   client_request* parent = nullptr;
-  /// Its buffer, and those of the device requests after it in the parent's list, are sent after the
-  /// header; null: no data.
+  /// The buffers of this device request and of the following ones in the parent's list are sent
+  /// after the header; null: no data.
   device_request* data = nullptr;
   std::span<const std::byte> header;
   reply_part* next = nullptr;

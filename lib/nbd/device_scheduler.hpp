@@ -116,7 +116,7 @@ class device_scheduler {
  private:
   /// The cost of a request in addition to that of its data.
   static constexpr std::uint32_t fixed_cost = std::uint32_t{12} << 10;
-  /// The cost of a discard, whose real cost depends on the backend.
+  /// The assumed cost of a discard; the real cost depends on the backend.
   static constexpr std::uint32_t discard_cost = std::uint32_t{64} << 10;
 
   [[nodiscard]] static std::uint32_t cost_of(const blk::request& r) noexcept {

@@ -141,7 +141,7 @@ class negotiation {
   void refuse(const option_message& option, wire::nbd_reply type, std::string_view text);
   void refuse_name(const option_message& option, std::string_view name);
   void refuse_unavailable(const option_message& option, const export_info& chosen);
-  /// Returns the text for the log that says which name is unknown and which exports exist.
+  /// Returns the log message that names the unknown export and lists the existing ones.
   [[nodiscard]] std::string unknown_name(std::string_view name) const;
   /// Asks the owner to admit the client.
   void choose(wire::nbd_option option, const export_info& chosen, const info_request& request);

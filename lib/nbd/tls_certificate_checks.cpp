@@ -113,7 +113,7 @@ std::string reason_for_refusal(SSL_CTX& context, const std::vector<x509_ptr>& au
   std::string out;
   if (X509_STORE_CTX_init(check.get(), trusted.get(), own, chain) == 1 &&
       X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1) {
-    // Clients of this release have the same limits for keys and hashes.
+    // Clients with the same OpenSSL release have the same limits for keys and hashes.
     X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check.get()),
                                      SSL_CTX_get_security_level(&context));
     if (X509_verify_cert(check.get()) != 1)

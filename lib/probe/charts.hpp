@@ -15,7 +15,7 @@ struct named_figures {
 };
 
 /// Draws the cumulative distribution of the samples: one curve per entry, on a logarithmic time
-/// axis. The first eight entries have colours of their own.
+/// axis. The first eight entries have distinct colours.
 [[nodiscard]] std::string distribution_svg(const std::vector<named_figures>& all);
 
 /// Draws a histogram of the samples with marks at p50 and p99. `low` and `high` (nanoseconds) are

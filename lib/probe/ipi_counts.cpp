@@ -72,7 +72,7 @@ ipi_counts ipis_between(const channels::interrupt_table& before,
           .res = channels::growth_on(before, after, "RES", cpu),
           .cal = channels::growth_on(before, after, "CAL", cpu),
           .gic_resched = gic_growth(before, after, {"Rescheduling interrupts"}, cpu),
-          // Before Linux 3.17, ARM counts single function calls in a row of their own.
+          // Before Linux 3.17, ARM counts single function calls in a separate row.
           .gic_callfunc = gic_growth(
               before, after, {"Function call interrupts", "Single function call interrupts"}, cpu)};
 }

@@ -31,7 +31,7 @@ class alignas(64) live_figures {
     samples_.store(figures.samples, std::memory_order_release);
   }
 
-  /// Reads each figure by itself: some may be of the next set().
+  /// Reads the figures one by one, so some may already be from the next set().
   [[nodiscard]] live_snapshot read() const noexcept {
     constexpr auto order = std::memory_order_relaxed;
     return {.samples = samples_.load(std::memory_order_acquire),

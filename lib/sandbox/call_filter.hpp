@@ -31,15 +31,15 @@ enum class filter_mode {
   on,   ///< logged and refused with EPERM
 };
 
-/// Whether this program is built with AddressSanitizer or ThreadSanitizer. Their runtimes make more
-/// system calls, have threads of their own and trace their own process.
+/// Whether this program is built with AddressSanitizer or ThreadSanitizer. Their runtimes make
+/// additional system calls, start threads and trace the process.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool is_sanitized = true;
 #else
 inline constexpr bool is_sanitized = false;
 #endif
 
-/// The mode of programs that are not told otherwise.
+/// The mode of programs that do not set one.
 inline constexpr filter_mode default_mode = is_sanitized ? filter_mode::off : filter_mode::on;
 
 /// "off", "log" or "on".

@@ -141,8 +141,8 @@ call_policy descriptor_calls() {
                             F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_ADD_SEALS,
                             F_GET_SEALS, F_GETPIPE_SZ, F_SETPIPE_SZ})
     out.allow("fcntl", {argument_is(1, static_cast<std::uint32_t>(command))});
-  // fstat(3) is fstatat(2) with an empty path in glibc 2.33 and later; that cannot be told from a
-  // call with a path, which reveals only what stat(2) reveals.
+  // In glibc 2.33 and later, fstat(3) calls fstatat(2) with an empty path. A filter cannot
+  // distinguish this from a call with a path, which reveals no more than stat(2).
   out.allow_all({"newfstatat", "statx"});
   return out;
 }

@@ -45,10 +45,10 @@ class call_policy {
   call_policy& allow(std::string_view call, std::vector<argument_condition> conditions = {});
   call_policy& allow_all(std::initializer_list<std::string_view> calls);
   /// @}
-  /// Lets a call fail with `error` without a log message, always or if all conditions hold: for
-  /// calls that the C library replaces by others if the kernel lacks them (ENOSYS), and for those
-  /// that it makes while it blocks all signals (see call_filter.hpp). The conditions must exclude
-  /// those of allow().
+  /// Makes a call fail with `error` without a log message, always or if all conditions hold. Use it
+  /// for calls for which the C library has a fallback (ENOSYS), and for calls that it makes while
+  /// it blocks all signals (see call_filter.hpp). The conditions must exclude the conditions of
+  /// allow().
   call_policy& fail(std::string_view call, int error,
                     std::vector<argument_condition> conditions = {});
   /// Adds the rules of another policy.
@@ -77,8 +77,9 @@ class call_policy {
 /// clone3(2), whose flags a filter cannot see, fails with ENOSYS; the C library then uses clone(2).
 [[nodiscard]] call_policy thread_calls();
 
-/// Reading, writing, inspecting, locking, duplicating and closing open descriptors; pipes. Of
-/// fcntl(2), only the commands for this; not those that send signals to other processes.
+/// Reading, writing, inspecting, locking, duplicating and closing open descriptors; pipes. Permits
+/// only the commands of fcntl(2) that this requires, but none that sends signals to other
+/// processes.
 [[nodiscard]] call_policy descriptor_calls();
 
 /// Waiting for descriptors: epoll, poll, select, eventfd, timerfd, signalfd.

@@ -45,7 +45,7 @@ void add_rule(const filter_context& context, const call_policy::rule& rule) {
   check(result, fmt::format("permit the system call {}", rule.call));
 }
 
-/// Lets the calls that start processes and threads fail silently unless the policy has rules for
+/// Makes the calls that start processes and threads fail silently, unless the policy has rules for
 /// them.
 void refuse_processes(const filter_context& context, const call_policy& policy) {
   for (const auto* const call : {"clone", "clone3", "fork", "vfork"}) {

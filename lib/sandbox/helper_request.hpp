@@ -104,7 +104,7 @@ inline constexpr std::size_t most_descriptors = 64;
 /// Returns the reply if the size is exact and the text ends with zeros.
 [[nodiscard]] result<helper_reply> decode_helper_reply(std::span<const std::byte> bytes);
 
-/// Decides which requests a helper carries out, and knows what they may refer to.
+/// Decides which requests a helper carries out. Stores the objects to which requests may refer.
 class helper_policy {
  public:
   struct disk {

@@ -1,7 +1,7 @@
-// A process that keeps some privileges for a server that drops its own, and the server's connection
-// to it. Forked while the server has one thread and no keys. Admits what helper_request.hpp
-// permits, one request at a time, and ends when the server ends. Does not know the operations; its
-// starter passes them.
+// A helper process that keeps some privileges for a server that drops its own, and the server's
+// connection to it. The server forks it while it has one thread and no keys. The helper carries out
+// requests that helper_request.hpp permits, one at a time, and exits when the server exits. The
+// caller supplies the operations.
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +29,7 @@ using helper_operations = std::function<helper_outcome(helper_policy& policy, co
                                                        const std::vector<unique_fd>& descriptors)>;
 
 /// The helper's side: answers the requests that arrive on `socket`, a SOCK_SEQPACKET socket, until
-/// the server closes its end. Refuses malformed and forbidden requests with an error, and goes on.
+/// the server closes its end. Answers malformed and forbidden requests with an error.
 void serve_requests(int socket, helper_role role, const helper_operations& operations);
 
 /// The server's connection to its helper. Calls are serialised; any thread may call.

@@ -1,8 +1,8 @@
 // The external backends of a host: starts them when a guest is created, ends them with the guest
-// and the host, and restarts them on request. One QEMU serves all its disks of a guest, as with
-// libxl; each disk with a command has a process of its own. They run in domain 0, log to files in
-// the host's directory, and are not restarted when they end unexpectedly. Used only on the host
-// thread.
+// and the host, and restarts them on request. As with libxl, one QEMU serves all QEMU disks of a
+// guest; each disk with a command has a separate process. The backends run in domain 0, log to
+// files in the host's directory, and are not restarted when they exit unexpectedly. Used only on
+// the host thread.
 #pragma once
 
 #include <sys/types.h>

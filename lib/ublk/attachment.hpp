@@ -1,9 +1,9 @@
-// The life of a ublk device that serves a block device: creates it or takes it over from a previous
+// Manages a ublk device that serves a block device: creates it or takes it over from a previous
 // server, serves its queues, passes size changes to the kernel, stops it, or leaves it behind for
 // the next server.
 //
 // Used on the control thread. Each queue of the device is served on the thread of one queue of the
-// block device. Commands to the kernel block, so they run on a thread of their own.
+// block device. Commands to the kernel block, so they run on a dedicated thread.
 #pragma once
 
 #include <chrono>

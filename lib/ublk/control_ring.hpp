@@ -1,4 +1,4 @@
-// Sends control commands to /dev/ublk-control over a ring of its own, one at a time. Needs
+// Sends control commands to /dev/ublk-control over a separate ring, one at a time. Needs
 // CAP_SYS_ADMIN. Blocks; use from one thread at a time.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The kernel's ublk driver as a server sees it: control commands, a device, and the queues of a
-// device. Interfaces, so that tests can play the kernel; ublk/driver.hpp has the real one.
+// Interfaces to the kernel's ublk driver: control commands, a device, and the queues of a device.
+// ublk/driver.hpp implements them with the real driver, tests with a fake.
 //
 // Owned by an attachment, which also decides when a command is permitted.
 #pragma once
@@ -80,15 +80,15 @@ class device_control {
   virtual void update_size(std::uint32_t index, std::uint64_t sectors) = 0;
   /// Writes back the page cache of /dev/ublkbN.
   virtual void write_back(std::uint32_t index) = 0;
-  /// Limits how long the kernel waits before it looks for requests of a server that has died.
+  /// Limits how long the kernel waits before it aborts the requests of a server that has died.
   virtual void limit_requests(std::uint32_t index, std::uint32_t milliseconds) = 0;
 };
 
-/// The driver: also the commands to create a device and to take one over. They need CAP_SYS_ADMIN.
+/// Adds the commands that create a device or take one over. They need CAP_SYS_ADMIN.
 class kernel_driver : public device_control {
  public:
   [[nodiscard]] virtual std::uint64_t features() = 0;
-  /// Creates a device and returns what the kernel made of `wanted`.
+  /// Creates a device. Returns `wanted` as adjusted by the kernel.
   [[nodiscard]] virtual dev_info add(const dev_info& wanted) = 0;
   virtual void set_params(std::uint32_t index, const params& value) = 0;
   [[nodiscard]] virtual params get_params(std::uint32_t index) = 0;

@@ -15,11 +15,11 @@ constexpr std::uint64_t least_transfer = 128U << 10U;
 constexpr std::uint64_t most_transfer = 1U << 20U;
 /// The pages must suffice for this many requests of the maximum size.
 constexpr std::size_t large_requests = 4;
-/// Requests have a multiple of this number of pages, and pages for at least one such unit.
+/// The maximum request size, in pages, and the depth are multiples of this number.
 constexpr std::size_t page_unit = 8;
 constexpr std::size_t least_pages = 32;
 constexpr std::uint16_t most_tags = 128;
-/// Tags without pages of their own: each may need private memory.
+/// The depth if there are too few pages: each request may then need private memory.
 constexpr std::uint16_t tags_with_copies = 32;
 constexpr std::uint32_t most_discard_sectors = std::numeric_limits<std::uint32_t>::max() >> 9U;
 

@@ -1,6 +1,5 @@
-// What a ublk device is like: chosen from the served disk's geometry and pages, encoded as the
-// driver's parameters, and compared with a device that a previous server left behind. Pure
-// functions.
+// The parameters of a ublk device: chosen from the served disk's geometry and pages, encoded for
+// the driver, and compared with a device that a previous server left behind. Pure functions.
 #pragma once
 
 #include <cstddef>

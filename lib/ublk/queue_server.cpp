@@ -79,7 +79,7 @@ void queue_server::serve(slot& s) {
   if (failing_ || s.is_busy) return complete(s, -EIO);
   s.operation = translate(kernel_->descriptor(s.tag), largest_);
   if (s.operation.refused != 0) return complete(s, s.operation.refused);
-  // Behind those that wait already, so that a large request is not overtaken for ever.
+  // Queue behind waiting requests, so that a large request is not starved.
   auto found = memory_search::found;
   if (s.operation.has_data()) found = waiting_.empty() ? find_memory(s) : memory_search::must_wait;
   if (found == memory_search::failed) return complete(s, -EIO);

@@ -1,10 +1,10 @@
-// The state machine of one ublk queue: who owns each tag, from the kernel's request to the result
-// of the block device, in batches. Serves a queue of any block device.
+// The state machine of one ublk queue: tracks the owner of each tag, from the kernel's request to
+// the result of the block device, in batches. Serves a queue of any block device.
 //
 // Belongs to the thread of the block queue; create it with make_shared. Data is copied once, by the
 // kernel, between the request and pages that are leased from the device for as long as the request
-// takes. A request waits while too few pages are free; one that can never have pages is copied
-// through private memory. Does not know the device's life: see attachment.
+// takes. A request waits while too few pages are free; a request that can never get pages is copied
+// through private memory. attachment manages the device itself.
 #pragma once
 
 #include <sys/uio.h>

@@ -115,8 +115,8 @@ class spawn_plan {
   posix_spawn_file_actions_t actions_{};
 };
 
-/// A custodian's memory is locked if its starter has locked all of its own memory: a new page is
-/// then resident before its first use.
+/// A custodian's memory is locked if the process that starts it has locked its own memory, which
+/// shows in that a new page is resident before its first use.
 custodian_memory memory_for_custodian() {
   const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   void* const page =

@@ -59,7 +59,7 @@ std::vector<sandbox::path_rule> files_of_a_cleanup() {
 sandbox::call_policy calls_of_a_cleanup() {
   using namespace sandbox;
   auto out = runtime_calls();
-  // libxenstore reads on a thread of its own.
+  // libxenstore starts a reader thread.
   out.add(thread_calls()).add(descriptor_calls()).add(waiting_calls());
   out.add(socket_calls()).add(open_calls());
   out.allow_socket(AF_UNIX).allow("connect");  // xenstored, the log daemon

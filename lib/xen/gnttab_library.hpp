@@ -12,7 +12,7 @@ extern "C" {
 
 namespace xenpv::xen {
 
-/// As an offset, tells the kernel not to clear a byte when a mapping ends; as a port, not to send
+/// As an offset: the kernel does not clear a byte when a mapping ends. As a port: it does not send
 /// an event.
 inline constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # foreign_programs.sh XENPV_SIM XENPV_EVTCHN [PIECE]: runs unmodified Xen programs in the simulator, and compares
-# their outcome with the outcome that is known. Where a program needs something that is not simulated, its error
-# is part of the expectation. Without PIECE, runs all pieces; exit status 77 if none can run.
+# their output with the known output. If a program needs a feature that is not simulated, its error message is
+# part of the expectation. Without PIECE, runs all pieces; exits with status 77 if none can run.
 set -euo pipefail
 pieces='vchan lsevtchn xen_detect xl xl_info xenconsole xenconsoled python_xs python_xc pyxs xen_9pfsd examples'
 
@@ -70,7 +70,7 @@ vchan() {
     wait "$transfer" || true
     expect "the server in domain $server, the client in domain $client" \
       $'to the server: equal\nto the client: equal' "$(cat "$dir/result")"
-    # The proxies may have ended by themselves. The lists are split into process IDs.
+    # The proxies may have exited already. The unquoted lists are split into process IDs.
     # shellcheck disable=SC2086
     kill $proxies 2>/dev/null || true
     # shellcheck disable=SC2086

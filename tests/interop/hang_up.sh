@@ -70,7 +70,7 @@ kill -TERM "$server"
 wait "$terminal"
 expect "the exit status after SIGTERM" 0 "$(cat "$dir/status")"
 
-# run: the command gets SIGHUP and may end in order.
+# run: the command gets SIGHUP and may exit cleanly.
 on_terminal "${guest[@]}" "$disk" run xvdc -- sh -c '
   trap "echo told >\"$0/told\"; exit 5" HUP; touch "$0/began"; while :; do sleep 0.1; done' "$dir"
 wait_for "the command runs" test -e "$dir/began"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbd_log.sh XENPV_SIM XENPV_DISK: tests a server whose messages nobody reads: clients must not notice, and the
-# server must exit in order.
+# nbd_log.sh XENPV_SIM XENPV_DISK: tests a server whose stderr is not read: clients must not be affected, and the
+# server must exit cleanly.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -10,7 +10,7 @@ source "$here/serve.sh"
 socket="$dir/nbd.sock"
 uri="nbd+unix:///xvdb?socket=$socket"
 size_of_disk() { timeout 20 nbdinfo --size "$uri"; }
-# A short pipe, kept open by this shell, which reads it only when told to.
+# A small pipe. This shell keeps it open, but reads it only at the end.
 mkfifo "$dir/messages"
 exec 7<>"$dir/messages"
 python3 -c 'import fcntl; fcntl.fcntl(7, 1031, 8192)'

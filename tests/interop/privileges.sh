@@ -103,7 +103,7 @@ custodian=$(grep -Eo 'process [0-9]+ is the new custodian' "$dir/log" | awk '{ p
 unprivileged "the replacement" "$custodian"
 expect "the key is not in the replacement's memory" 0 "$(memory_of "$custodian")"
 
-# Recovery: the backend restarts, and the guest is saved and restored. Event channels and grants are opened anew.
+# Recovery: the backend restarts, and the guest is saved and restored. The server reopens event channels and grants.
 "$sim" disk restart --dir "$host" --domain 1 xvdb
 expect_line "a client after the restart of the backend" 'export-size' "$(timeout 60 nbdinfo "$uri")"
 nothing_denied "clients, commands, reload, restart of the backend"
@@ -126,7 +126,7 @@ expect_line "a client after a crash" 'export-size' "$(nbdinfo "nbd+unix:///xvdb?
 tcp=$(grep '^nbd://' "$dir/out")
 nbdcopy "$tcp" "$dir/back"
 expect "data over TCP" "" "$(cmp -n 8388608 "$dir/data" "$dir/back" 2>&1)"
-# While a client does not read, the server looks at the queue of its socket every two seconds.
+# While a client does not read, the server checks the queue of its socket every two seconds.
 nbdcopy "$tcp" - | { sleep 3; cat; } >"$dir/back"
 expect "data of a slow client" "" "$(cmp -n 8388608 "$dir/data" "$dir/back" 2>&1)"
 kill -TERM "$server"
@@ -243,7 +243,7 @@ kill -TERM "$other"
 wait "$other" || true
 disk=$good_disk
 
-# A resume: event channels, grants and xenstore are opened anew, without privileges. The kept handles survive the
+# A resume: the server reopens event channels, grants and xenstore without privileges. The kept handles survive the
 # death of the custodian.
 serve xvdb --user $user --unix "$sock"
 custodian=$(child_called xenpv-custodian)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# program_messages.sh XENPV_SIM XENPV_DISK: tests what programs tell their users: corrections of misspelt words, errors
-# in the format of the log, and the details at the level debug.
+# program_messages.sh XENPV_SIM XENPV_DISK: tests the programs' messages: suggestions for misspelt words, errors in the
+# format of the log, and details at level debug.
 . "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")

@@ -79,7 +79,7 @@ expect "the command did not run" 1 "$(status_of test -e "$dir/ran")"
 expect "start fails, too" 1 "$(status_of "$sim" start --disk "xvdb,file=$dir/missing")"
 expect "it leaves no host behind" "" "$(ls -A "$XDG_RUNTIME_DIR")"
 
-# The examples. Those with a program or file of the user get a stand-in.
+# The examples. A stand-in replaces the user's programs and files.
 mkdir "$dir/examples"
 cd "$dir/examples"
 for program in test go-program my-driver-test; do

@@ -3,7 +3,7 @@
 // requests in any order. Each step, including losses and other faults, is a choice.
 //
 // Uses the real engine, journal and sector guard on plain memory, without threads, xenstore and
-// events. For one thread.
+// events. Single-threaded.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// A ublk device over a frontend, with a played kernel: data, loss of the backend, save and restore,
-// resize, and a server that replaces another one. Runs inside a simulated domain
+// Tests a ublk device over a frontend, with a fake kernel driver: data, loss of the backend, save
+// and restore, resize, and a server that replaces another one. Runs inside a simulated domain
 // (tests/sim/CMakeLists.txt).
 #include <gmock/gmock.h>
 #include <unistd.h>
@@ -48,7 +48,7 @@ asio::awaitable<void> all_done(async::runtime& runtime, played_device& kernel,
   });
 }
 
-/// The users of a device: they write versions of their own places and read them back.
+/// The users of a device: each writes versions of its place and reads them back.
 class users {
  public:
   static constexpr unsigned places = 64;

@@ -28,11 +28,11 @@ struct runtime_options {
   /// process leaves its devices connected. Disable it only in short-lived tests. If the custodian
   /// dies, this is logged immediately and a new one is started (xen/custodian.hpp).
   bool with_custodian = true;
-  /// A custodian that is already running, for this runtime alone; null: the runtime starts one.
+  /// A running custodian, for this runtime only; null: the runtime starts one.
   std::shared_ptr<xen::custodian> custodian = {};
-  /// Write log messages on a thread of their own, so that a reader of stderr that stops reading
-  /// does not block the other threads; if the queue is full, messages are dropped and counted. If
-  /// false, each thread writes its messages itself, which suits programs that only print a result.
+  /// Write log messages on a dedicated thread, so that a reader of stderr that stops reading does
+  /// not block the other threads; if the queue is full, messages are dropped and counted. If false,
+  /// each thread writes its own messages, which suits programs that only print a result.
   bool with_log_thread = true;
 };
 

@@ -12,7 +12,7 @@
 
 namespace xenpv {
 
-/// Conditions without an errno of their own. Category name: "xenpv".
+/// Conditions for which there is no errno. Category name: "xenpv".
 enum class errc {
   invalid_argument = 1,  ///< a user-supplied value is malformed or out of range
   protocol_violation,    ///< the peer violated the protocol

@@ -1,7 +1,7 @@
 // The custodian: a helper process that keeps duplicates of all event-channel descriptors open and
-// closes devices after a crash. It outlives the main process. It is a program of its own,
-// xenpv-custodian, so nothing of the main process's memory, such as a key, is ever in its memory,
-// and it gives up its privileges (custodian_main.cpp).
+// closes devices after a crash. It outlives the main process. It is a separate program,
+// xenpv-custodian, so it never has a copy of the main process's memory, such as keys, and it drops
+// its privileges (custodian_main.cpp).
 //
 // Why: closing the last reference to a handle that was open across save/restore triggers a kernel
 // BUG (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition,
@@ -14,8 +14,8 @@
 //  - after resumed(): the custodian keeps its current duplicates open until power-off, even after
 //    the main process has exited; descriptors received later are treated normally;
 //  - death of the main process (including by SIGKILL): the custodian runs the registered cleanups,
-//    closes the descriptors that it held only until then and those that a resume did not affect,
-//    and exits unless some descriptor must stay open.
+//    closes all descriptors that need not stay open after a resume, and exits unless some
+//    descriptor must stay open.
 // The custodian ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. It does not open event channels
 // itself, and connects to xenstore only while a cleanup runs. The members of this class may be
 // called from any thread; calls are serialised.

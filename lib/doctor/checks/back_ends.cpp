@@ -17,7 +17,7 @@ namespace {
 
 using wire::xenbus_state;
 
-/// What a backend in this state waits for; empty if it waits for nothing.
+/// The event that a backend in this state waits for; empty if there is none.
 std::string_view wait_of(const xenbus_device& device, xenbus_state state) {
   if (state == xenbus_state::initialising) return "waits for its hotplug script";
   if (state == xenbus_state::init_wait)

@@ -37,8 +37,8 @@ check_result elsewhere(const guest_snapshot& snapshot) {
   return out;
 }
 
-/// "the control domain (dom0), PV", "HVM guest", "ARM domain (guest or dom0)". On ARM, the kernel's
-/// type is HVM or Xen, which says nothing (drivers/xen/sys-hypervisor.c).
+/// "the control domain (dom0), PV", "HVM guest", "ARM domain (guest or dom0)". On ARM, the kernel
+/// reports the type HVM or Xen, which is meaningless there (drivers/xen/sys-hypervisor.c).
 std::string kind_text(const guest_snapshot& snapshot) {
   const auto& guest = snapshot.from.guest;
   const bool is_known = guest.type != xen::guest_type::unknown;

@@ -104,7 +104,8 @@ void judge_failed(const frontend_facts& device, check_result& result) {
           : "the number is an errno; the host's logs and the backend's domain show the cause");
 }
 
-/// Adds what would let more CPUs or fewer packets do the work: queues (netfront uses one for each
+/// Adds settings that would spread the load over more CPUs or need fewer packets: queues (netfront
+/// uses one for each
 /// vCPU, up to 8 and the backend's limit: xennet_max_queues and setup_netfront in
 /// drivers/net/xen-netfront.c; a single queue publishes no number), RPS, and TSO (netif.h:
 /// feature-gso-tcpv4).

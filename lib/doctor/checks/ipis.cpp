@@ -43,7 +43,7 @@ pv_ipis pv_ipis_of(const channels::inventory& all) {
   return out;
 }
 
-/// How many IPIs the kernel counted beyond those of the event channels.
+/// IPIs that the kernel counted in addition to the event channels' IPIs.
 struct surplus {
   std::uint64_t pv = 0;       ///< the event channels' IPIs
   std::uint64_t others = 0;   ///< the kernel's surplus
@@ -105,7 +105,7 @@ void judge_counts(const guest_snapshot& snapshot, const pv_ipis& pv, check_resul
       "the other IPIs used the APIC, either early during boot or because the kernel uses both");
 }
 
-/// Without PV IPIs, whether the APIC is virtual decides. Only CPUID shows that.
+/// Without PV IPIs, the verdict depends on whether the APIC is virtualized, which only CPUID shows.
 void judge_native(const guest_snapshot& snapshot, check_result& result) {
   if (snapshot.cpuid &&
       (snapshot.cpuid->apic_access_is_virtual || snapshot.cpuid->x2apic_is_virtual))

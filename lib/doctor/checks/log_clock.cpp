@@ -1,5 +1,5 @@
-// Checks what the kernel says about its clocks: clocksources that it found unstable, jumps, and a
-// clocksource that was asked for and is not used. One row, only if there is such a message.
+// Checks the kernel's messages about clocks: unstable clocksources, jumps, and a requested
+// clocksource that is not used. Adds one row, and only if there is such a message.
 //
 // Sources: kernel/time/clocksource.c and timekeeping.c; qubes-issues#2044, #5988, #7404.
 #include "base/words.hpp"

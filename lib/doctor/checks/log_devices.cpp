@@ -223,7 +223,7 @@ void check_xenbus(const guest_snapshot& snapshot, check_results& out) {
   const auto errors = find_errors(snapshot);
   if (timeouts.empty() && errors.all.empty()) return judge_driverless(snapshot, out);
   check_result result{.id = "log-xenbus"};
-  // Errors that are over say less than boot's timeouts.
+  // Timeouts at boot are more significant than errors that have ended.
   if (errors.all.empty() || (!timeouts.empty() && errors.are_past && !errors.had_no_address))
     judge_timeouts(timeouts, result);
   else

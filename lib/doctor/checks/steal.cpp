@@ -1,5 +1,6 @@
 // Checks the stolen time: the time during which a vCPU was ready to run but the hypervisor did not
-// run it. A measured interval decides; the average since boot says nothing about now.
+// run it. The verdict depends on a measured interval; the average since boot does not show the
+// present state.
 //
 // Some kernels break the counter after a live migration or a CPU hotplug: it jumps by centuries or
 // runs backwards (Debian bug 785557, LP 1494350, telegraf#3885). Such a counter is not judged.

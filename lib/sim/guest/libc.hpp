@@ -1,5 +1,5 @@
-// The definitions that this library hides by interposing functions of the C library: those of the
-// next object in the search order, which is the C library or a sanitizer's runtime. Thread-safe.
+// Finds the definitions that this library interposes: the ones of the next object in the search
+// order, which is the C library or a sanitizer's runtime. Thread-safe.
 #pragma once
 
 #include <dlfcn.h>

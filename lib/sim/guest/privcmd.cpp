@@ -33,7 +33,7 @@ int privcmd_file::ioctl(unsigned long request, void* argument) {
     case IOCTL_PRIVCMD_DM_OP:
       if (argument == nullptr) return fail(EFAULT);
       if (!allowed) return fail(EPERM);
-      // libxendevicemodel tests with an empty request whether the kernel supports them.
+      // libxendevicemodel probes for kernel support with an empty request.
       if (static_cast<privcmd_dm_op_t*>(argument)->num == 0) return 0;
       return not_simulated(*host, call_kind::privcmd_ioctl, _IOC_NR(request));
     case IOCTL_PRIVCMD_MMAP:

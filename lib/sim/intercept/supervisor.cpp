@@ -40,7 +40,7 @@ struct start_report {
 
 template <class T>
 void send(int report, const T& message) {
-  // If nobody waits for the command any more, the write fails.
+  // The write fails if no process waits for the command any more.
   [[maybe_unused]] const auto written = ::write(report, &message, sizeof message);
 }
 

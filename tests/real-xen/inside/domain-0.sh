@@ -227,8 +227,8 @@ triple_faults() {
   xl dmesg | grep -c 'Triple fault'
 }
 
-# True if the guest of this try was killed by a bug of QEMU's SVM emulation: by a triple fault, or by
-# an interrupt that entered the guest's kernel with the GS base of user space.
+# True if a bug in QEMU's SVM emulation killed the guest in this attempt: by a triple fault, or by an
+# interrupt that entered the guest's kernel with user space's GS base.
 was_killed_by_svm() {
   [[ $(triple_faults) -gt $faults ]] && return
   [[ $place != dom0 && $place != pv && $place != pv[0-9-]* ]] &&

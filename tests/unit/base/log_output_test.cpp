@@ -172,7 +172,7 @@ TEST(background_log, leaves_a_single_thread_when_it_ends) {
       if (entry.exists()) ++count;
     return count;
   };
-  // ThreadSanitizer starts a thread of its own with the first one.
+  // ThreadSanitizer starts a background thread together with the first one.
   std::thread([] {}).join();
   const auto before = threads();
   {

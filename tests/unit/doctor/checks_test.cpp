@@ -290,7 +290,7 @@ TEST(channel_check, finds_the_abi_in_the_log_or_else_in_the_rows) {
 
 TEST(channel_check, is_unknown_without_log_and_rows) {
   auto snapshot = snapshot_of("pv");
-  snapshot.is_capture = false;  // a capture is told what shows it
+  snapshot.is_capture = false;  // the remedy for a capture differs
   snapshot.channels.channels.clear();
   snapshot.log = {.problem = "/dev/kmsg may not be read: start as root"};
   EXPECT_EQ(row(snapshot, "event-abi").verdict, health::unknown);

@@ -62,7 +62,7 @@ bool is_page_mapped(std::byte* address) {
   return ::mincore(reinterpret_cast<void*>(page), 1, &resident) == 0 || errno != ENOMEM;
 }
 
-/// Exits with status 0 if freed memory stays mapped. Runs in a process of its own, because the
+/// Exits with status 0 if freed memory stays mapped. Runs in a separate process, because the
 /// settings cannot be undone.
 [[noreturn]] void free_kept_memory() {
   ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());

@@ -1,4 +1,4 @@
-// The sentence at start that says who can connect and write.
+// The message at start that states which clients can connect and write.
 #include "nbd/exposure.hpp"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// A kernel_driver whose requests another process makes.
+// A kernel_driver that passes its requests to another process.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

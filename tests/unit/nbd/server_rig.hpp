@@ -68,7 +68,7 @@ class test_client {
 class server_rig {
  public:
   /// The server exports `device` as "disk", unless `exported` has another name. Handshakes run on a
-  /// thread of their own.
+  /// separate thread.
   explicit server_rig(server_options options = {}, fake_options device_options = {},
                       export_options exported = {});
   ~server_rig();

@@ -1,4 +1,5 @@
-// How many clients a server lets negotiate and serves, and what the others get.
+// The limits on clients that negotiate and on clients that are served, and the replies to surplus
+// clients.
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 

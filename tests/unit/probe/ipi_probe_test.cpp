@@ -80,7 +80,7 @@ TEST(ipi_counts, on_arm_come_from_the_rows_of_reschedules_and_function_calls) {
 }
 
 TEST(ipi_counts, on_32_bit_arm_are_found_by_their_names) {
-  // Before Linux 3.17, single function calls have a row of their own (arch/arm/kernel/smp.c).
+  // Before Linux 3.17, single function calls have a separate row (arch/arm/kernel/smp.c).
   constexpr auto rows =
       "  CPU0\nIPI0: 0 CPU wakeup interrupts\nIPI1: 900 Timer broadcast interrupts\n"
       "IPI2: {} Rescheduling interrupts\nIPI3: {} Function call interrupts\n"

@@ -1,5 +1,5 @@
-// The life of a device: a played kernel, and a block device whose requests complete at once or as
-// the test chooses.
+// The lifetime of a ublk device, with a fake kernel driver and a block device whose requests
+// complete immediately or when the test decides.
 #include "ublk/attachment.hpp"
 
 #include <gmock/gmock.h>

@@ -1,9 +1,9 @@
-// The kernel's ublk driver as a test plays it: devices, tags, descriptors and data in memory, with
-// the rules of the real driver about who may do what when. Its users submit requests and read their
-// results.
+// A fake of the kernel's ublk driver: devices, tags, descriptors and data in memory. Enforces the
+// real driver's rules about which calls are permitted in which state. Tests submit requests as
+// users of the device and read the results.
 //
-// Queues belong to the thread of their executor; commands may come from any thread and block as the
-// real ones do.
+// Queues belong to the thread of their executor. Commands may come from any thread and block like
+// the real ones.
 #pragma once
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-// One queue between a played kernel and a block device whose requests the test completes.
+// One queue between a fake kernel driver and a block device whose requests the test completes.
 #include "ublk/queue_server.hpp"
 
 #include <gmock/gmock.h>

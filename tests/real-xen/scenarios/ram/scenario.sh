@@ -70,7 +70,7 @@ dom0_before() {
   disk xvdb /dev/loop0 w
 }
 
-# The guest has no program for xenstore, so its messages are lines on its console.
+# The guest has no xenstore client, so it prints its messages to its console.
 console() { cat "/var/log/xen/console/guest-$place.log"; }
 said() { console | tr -d '\r' | grep -qx "ram: $1"; }
 
