@@ -72,7 +72,7 @@ build_programs() {
   cmake --build "$build"
 }
 
-# install_programs DIRECTORY: installs what the image contains of xenpv.
+# install_programs DIRECTORY: installs the parts of xenpv that the image contains.
 install_programs() {
   local directory=$1 stage=$work/stage name library
   cmake --install "$build" --prefix "$stage/usr" --strip >"$work/install.log" ||

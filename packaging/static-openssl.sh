@@ -17,7 +17,7 @@ DIR contains a build with the same options. To take a newer version, remove DIR.
 TEXT
 }
 
-# What xenpv does not use: obsolete or national algorithms, formats other than PEM, loadable code.
+# Features that xenpv does not use: obsolete or national algorithms, formats other than PEM, loadable code.
 without=(shared module dso engine legacy tests comp dtls srp srtp ct cms ts ocsp cmp gost rfc3779 aria bf blake2
   camellia cast des dsa ec2m idea md4 mdc2 multiblock nextprotoneg ocb rc2 rc4 rmd160 scrypt seed siphash siv
   sm2 sm3 sm4 ui-console uplink whirlpool)

@@ -49,7 +49,7 @@ class confinement {
   /// Makes this process execute its first custodian, and a helper each later one.
   [[nodiscard]] xen::custodian_starter custodian_starter();
 
-  /// Declare what the server uses after apply(). Call before it.
+  /// Declare the resources that the server uses after apply(). Call before apply().
   /// @{
   void add_disk(std::uint32_t number, const std::string& name);
   /// A path that the server reads again on a reload: a file, or a directory.

@@ -103,7 +103,7 @@ void lock_memory() {
                 "run as root, or raise the limit: ulimit -l, LimitMEMLOCK=infinity");
 }
 
-/// Reports in one message what could not be set. Both arguments are 0 or an errno.
+/// Reports in one message which settings failed. Both arguments are 0 or an errno.
 void report_missing(int flusher, int oom) {
   std::string text;
   if (flusher != 0)

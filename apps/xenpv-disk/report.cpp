@@ -13,7 +13,7 @@ namespace {
 using blkfront::queue_statistics;
 using cli::json;
 
-/// When this process started.
+/// The start time of this process.
 const auto start_time = std::chrono::system_clock::now();
 
 double start_seconds() {

@@ -53,7 +53,7 @@ struct command_run {
   /// As a shell sets it: the exit status, 128 plus the signal, or 126 or 127 for a command that
   /// cannot be run.
   int& status;
-  int stop_signal = SIGTERM;  ///< for a command that must end: the disk was lost, or a signal came
+  int stop_signal = SIGTERM;  ///< sent to the command if the disk is lost or a signal arrives
 };
 
 /// Runs the command until it exits.

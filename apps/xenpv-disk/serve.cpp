@@ -56,7 +56,7 @@ class pid_file {
   unique_fd file_;
 };
 
-/// Logs who can connect and write, unless the administrator has chosen all of them.
+/// Logs which clients can connect and write, unless the administrator has chosen all of them.
 void report_exposure(nbd::reach listeners, const tls_options& options, const tls_settings& tls,
                      bool read_only) {
   nbd::exposure_facts facts;

@@ -30,7 +30,7 @@ void add_endpoint_options(cli::command& command, endpoint_options& options);
 /// Replaces port 0 in `options` with the port in use. Throws `failure`.
 [[nodiscard]] endpoints open_endpoints(endpoint_options& options, const std::string& disk);
 
-/// Returns who can open a connection.
+/// Returns the set of clients that can open a connection.
 [[nodiscard]] nbd::reach reach_of(const endpoints& sockets);
 
 /// Prints a URI for each address and export and, unless nbd-client does not support the kind of

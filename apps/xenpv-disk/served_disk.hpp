@@ -99,7 +99,7 @@ using disk_service = std::function<asio::awaitable<void>(disk_server&)>;
 /// Claims the disks and calls `prepare`, which must complete everything else that the service needs
 /// and that may fail: listeners, files, privileges. Then takes the disks over from the kernel
 /// driver (with --take), connects them and runs the service that `prepare` returned. If `prepare`
-/// returned an empty service, returns immediately and leaves the disks as they are.
+/// returned an empty service, returns immediately and leaves the disks unchanged.
 ///
 /// Closes the disks properly after any failure. Returns disks that were taken over, but never
 /// served, to the kernel driver. Runs on the calling thread, which must be the only one. Throws

@@ -29,7 +29,7 @@ void require_guest(const system_root& root, const channels::interrupt_table& int
 /// missing.
 void print_problems(const std::vector<std::string>& problems);
 
-/// Prints to stderr which sources were used, and what the unused sources require.
+/// Prints to stderr the used sources, and the requirements of the unused ones.
 void print_sources(const std::vector<channels::source_status>& sources);
 
 }  // namespace xenpv::evtchn_app

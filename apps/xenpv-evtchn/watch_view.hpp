@@ -13,7 +13,7 @@ namespace xenpv::evtchn_app {
 
 enum class watch_order { rate, irq, name, kind, cpu };
 
-/// The user's choice of what to show.
+/// The user's choice of columns, order and position.
 struct watch_view {
   watch_order order = watch_order::rate;
   std::size_t first = 0;  ///< number of channels above the window

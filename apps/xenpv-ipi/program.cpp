@@ -73,7 +73,7 @@ class run {
     return options;
   }
 
-  /// Shows what is measured next. Returns false once the measurement must end.
+  /// Shows the name of the next measurement. Returns false once the program must stop.
   bool should_continue(std::string text) {
     current_ = fmt::format("{} ({} of {})", std::move(text), ++begun_, series_count());
     report_.ended_early = !progress_.go_on(current_ + "; Ctrl-C ends early");

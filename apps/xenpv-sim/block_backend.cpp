@@ -127,7 +127,7 @@ std::optional<pid_t> start_backends(const std::filesystem::path& host_directory,
   const auto is_own = [](const sim::disk_spec& disk) {
     return disk.server == sim::disk_server::simulator;
   };
-  // First, because no process would have to be ended after a failure.
+  // Wait for these first: if this fails, no process needs to be ended.
   sim::await_backends(host_directory);
   if (std::none_of(disks.begin(), disks.end(), is_own)) return std::nullopt;
   const auto backend = start_block_backend(host_directory, mode);

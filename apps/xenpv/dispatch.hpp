@@ -1,5 +1,5 @@
-// Selects the applet of the multi-call program from its command line. Pure: knows neither the
-// applets of the program (main.cpp) nor its own options, and does not run anything.
+// Selects the applet of the multi-call program from its command line. Pure: does not run anything.
+// The caller (main.cpp) supplies the applets and parses the program's own options.
 #pragma once
 
 #include <cstddef>

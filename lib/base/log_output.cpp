@@ -67,7 +67,7 @@ bool write_stderr(std::string_view text, Function may_write) noexcept {
   return true;
 }
 
-/// The log's destinations and who writes to them.
+/// The log's destinations and the thread that writes to them.
 class output {
  public:
   void write(const log_message& message) noexcept;

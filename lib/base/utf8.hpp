@@ -1,4 +1,4 @@
-// Validates and counts UTF-8, and makes foreign text safe to display. Text from a ring, from
+// Validates and counts UTF-8, and makes untrusted text safe to display. Text from a ring, from
 // xenstore, from a client or from a file name may be invalid or contain control characters.
 #pragma once
 

@@ -20,7 +20,7 @@ template <class Integer>
   return value;
 }
 
-/// True if `text` stands at `offset`. False if it would exceed `bytes`.
+/// True if `bytes` contains `text` at `offset`. False if the text would extend beyond `bytes`.
 [[nodiscard]] constexpr bool has_text(std::span<const std::byte> bytes, std::size_t offset,
                                       std::string_view text) noexcept {
   if (offset > bytes.size() || text.size() > bytes.size() - offset) return false;

@@ -1,5 +1,5 @@
-// Plans how to spread channels over a group of CPUs: all CPUs or those of one NUMA node. Pure.
-// balance.hpp adds the policies, the reasons, and what is worth planning at all.
+// Plans how to spread channels over a group of CPUs: all CPUs, or the CPUs of one NUMA node. Pure.
+// balance.hpp adds the policies and the reasons, and decides whether planning is worthwhile.
 #pragma once
 
 #include <cstddef>

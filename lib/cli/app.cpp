@@ -131,7 +131,7 @@ exit_code app::execute(std::span<const std::string> arguments, std::ostream& out
     out << completion_page(root, sources_, arguments.subspan(1));
     return exit_code::ok;
   }
-  // Alone, so that the value of another option cannot be mistaken for it.
+  // Accept --help-man only alone, so that an option's value cannot be mistaken for it.
   if (arguments.size() == 1 && arguments.front() == "--help-man") {
     out << manual_page(root, statuses_, XENPV_VERSION);
     return exit_code::ok;

@@ -1,6 +1,6 @@
-// What kind of domain a snapshot is of: type, architecture, versions. Kernels before 4.13 do not
-// report the type in sysfs, and users often post only a part of the files, so the kernel log and
-// the rows of /proc/interrupts are used as well. Pure: facts in, facts out.
+// Identifies the domain in a snapshot: type, architecture, versions. Kernels before 4.13 do not
+// report the type in sysfs, and captures that users post are often incomplete, so the kernel log
+// and the rows of /proc/interrupts are used as well. Pure.
 #pragma once
 
 #include <compare>

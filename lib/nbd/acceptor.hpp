@@ -2,7 +2,7 @@
 // too many evicted clients have not disconnected yet, so that further clients wait in the backlog
 // instead of exhausting the process's resources.
 //
-// Owned by a server, on its control thread. Does not decide who may connect.
+// Owned by a server, on its control thread. Does not decide which clients may connect.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -21,7 +21,7 @@ class acceptor {
  public:
   struct callbacks {
     std::function<void(unique_fd socket, std::size_t listener)> accepted;
-    /// Whether to wait for a call of room_changed() before the next client.
+    /// Whether to wait for a call to room_changed() before the next client.
     std::function<bool()> is_congested;
     /// The next client would use a descriptor of the reserve. Makes another client leave; returns
     /// false if none can, so that the new one is disconnected.

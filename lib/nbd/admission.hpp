@@ -1,12 +1,12 @@
-// Decides which clients may negotiate and which may use an export, as a machine without I/O. Bounds
-// the handshakes in progress separately from the seats of served clients, and counts both for each
-// listener and each source address, so that clients that never complete a handshake cannot keep
-// others out.
+// Decides which clients may negotiate and which may use an export. A state machine without I/O.
+// Bounds the handshakes in progress separately from the seats of served clients, and counts both
+// for each listener and each source address, so that clients that never complete a handshake cannot
+// keep others out.
 //
 //   arrive() -> handshake -> request_seat() -> seated | waiting -> seated
 //
-// Owned by a server, on its control thread. The owner disconnects the clients that this machine
-// evicts, and calls leave() when a client is gone, evicted or not.
+// Owned by a server, on its control thread. The owner disconnects evicted clients, and calls
+// leave() when any client has disconnected.
 #pragma once
 
 #include <cstddef>
@@ -73,8 +73,8 @@ class admission {
   [[nodiscard]] std::size_t handshakes() const noexcept { return count(stage::handshake); }
   [[nodiscard]] std::size_t waiting() const noexcept { return count(stage::waiting); }
   [[nodiscard]] std::size_t seated() const noexcept { return count(stage::seated); }
-  /// Evicted clients that are not gone yet. The owner stops accepting clients while there are as
-  /// many as there may be handshakes: evicted clients still have their descriptors.
+  /// Evicted clients that have not disconnected yet. While they are as many as the limit on
+  /// handshakes, the owner stops accepting clients: evicted clients still occupy descriptors.
   [[nodiscard]] std::size_t ending() const noexcept { return count(stage::ending); }
   [[nodiscard]] bool is_congested() const noexcept { return ending() >= limits_.handshakes; }
   [[nodiscard]] const admission_limits& limits() const noexcept { return limits_; }

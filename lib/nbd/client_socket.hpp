@@ -24,14 +24,14 @@ using client_socket = asio::generic::stream_protocol::socket;
 /// 127.0.0.1:10809".
 [[nodiscard]] std::string listener_name(int socket);
 
-/// A client whose machine or network is gone is disconnected after about this time.
+/// A client whose machine or network has failed is disconnected after about this time.
 inline constexpr std::chrono::seconds dead_client_limit{60};
 
-/// Sets the options for a client's socket. TCP: no delay; keepalive probes, so that an idle client
-/// that is gone is noticed after dead_client_limit; and TCP_USER_TIMEOUT for one that does not
-/// acknowledge or, if it is alive, accept sent data for that time or `progress_limit`, whichever is
-/// longer. Without a `progress_limit` (0), clients may take any time, so that only the kernel's
-/// limit for retransmissions applies.
+/// Sets the options for a client's socket. TCP: no delay; keepalive probes, which detect a dead
+/// idle client after dead_client_limit; and TCP_USER_TIMEOUT for a client that does not acknowledge
+/// or, if it is alive, accept sent data for that time or `progress_limit`, whichever is longer.
+/// Without a `progress_limit` (0), clients may take any time, so that only the kernel's limit for
+/// retransmissions applies.
 void set_client_options(int socket, std::chrono::nanoseconds progress_limit) noexcept;
 
 /// Whether written bytes are still unsent or unacknowledged.

@@ -4,7 +4,7 @@
 //
 //   negotiate() -> [wait_for_seat()] -> accept_choice() -> detach() -> attach() -> serve()
 //
-// Used on one thread at a time. Owned by the server; does not decide who may connect.
+// Used on one thread at a time. Owned by the server, which decides which clients may connect.
 #pragma once
 
 #include <functional>
@@ -129,7 +129,7 @@ class connection final : public std::enable_shared_from_this<connection> {
   std::chrono::steady_clock::time_point since_;
   asio::generic::stream_protocol protocol_;
   std::optional<client_socket> socket_;  ///< set except between detach() and attach()
-  unique_fd detached_;                   ///< set between them
+  unique_fd detached_;                   ///< set between detach() and attach()
   std::unique_ptr<tls_stream> tls_;      ///< uses socket_; set after NBD_OPT_STARTTLS
   bool received_through_tls_ = false;
   bool received_anything_ = false;

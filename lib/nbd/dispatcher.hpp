@@ -55,7 +55,7 @@ class dispatcher {
   /// `replies_ready` is called when a reply is added to an empty queue, possibly from within
   /// begin() (for requests that do not need the device). `resumed` is called when a prepare() or
   /// next_payload() that had to wait may succeed. `granted` is passed to memory_account: it is
-  /// called on any thread and must cause a call of memory_granted() on this one. `first` is the
+  /// called on any thread and must cause a call to memory_granted() on this one. `first` is the
   /// first byte of the export on the device.
   dispatcher(blk::block_queue& queue, session_terms terms, std::function<void()> replies_ready,
              std::function<void()> resumed, std::function<void()> granted,
@@ -82,7 +82,7 @@ class dispatcher {
   /// true. While it returns false, the session must not read further requests; `resumed` announces
   /// that a repeated call may succeed. Throws std::bad_alloc; nothing has begun then.
   [[nodiscard]] bool prepare(const request_header& header, const verdict& checked);
-  /// Whether the call of prepare() or next_payload() that had to wait has not been resumed yet.
+  /// Whether a call to prepare() or next_payload() that had to wait has not been resumed yet.
   /// Check this after commit(), within which requests may complete.
   [[nodiscard]] bool is_waiting() const noexcept { return is_waiting_; }
   /// Returns the memory that an unfinished prepare() has obtained. Call if begin() will not follow.

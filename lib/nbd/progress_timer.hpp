@@ -1,6 +1,6 @@
-// Notices that a client of a session makes no progress, is gone, or is idle. Uses one timer that
-// runs only while there is something to watch and expires a few times per limit, so that requests
-// do not pay for it.
+// Detects that a session's client makes no progress, has disconnected, or is idle. Uses one timer
+// that runs only while needed and expires a few times per limit, so that it does not slow down
+// requests.
 //
 // Owned by a session and used on its thread. Does not close the connection.
 #pragma once
@@ -32,7 +32,7 @@ class progress_timer {
  public:
   struct observer {
     std::function<session_progress()> inspect;
-    /// Called with the reason when the client is gone or has made no progress for the limit.
+    /// Called with the reason when the client has disconnected or made no progress for the limit.
     std::function<void(std::string)> stalled;
     /// Called when nothing has happened for an interval of the timer.
     std::function<void()> idle;

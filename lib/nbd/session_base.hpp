@@ -1,5 +1,5 @@
-// The part of a session that does not depend on its stream: which request comes next, why the
-// session ends, and whether the client makes progress.
+// The part of a session that does not depend on its stream: determines the next request, the reason
+// why the session ends, and whether the client makes progress.
 //
 // Base of session<Stream> and used on its thread. Does no I/O itself.
 #pragma once
@@ -122,7 +122,7 @@ class session_base : public transmission {
   asio::cancellation_signal between_requests_;
   async::signal changed_;  ///< notified when replies were sent, memory is free, or the session ends
   progress_timer progress_;
-  std::string reason_;   ///< why the session ends; empty: it does not
+  std::string reason_;   ///< why the session ends; empty: it continues
   bool is_cut_ = false;  ///< the connection was closed in both directions
   receive_buffer buffer_{receive_buffer_size};
 

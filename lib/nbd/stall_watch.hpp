@@ -13,10 +13,10 @@ class stall_watch {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  /// `bytes` counts what the client has received or sent so far; `is_due` is whether the server
-  /// waits for the client now. Returns true if it has waited for `limit` while the client moved
-  /// fewer than `least` bytes. The time is measured from the check that first saw the wait, so the
-  /// result is late by at most the interval between two checks.
+  /// `bytes`: total bytes that the client has received or sent; `is_due`: the server is waiting for
+  /// the client. Returns true if it has waited for `limit` while the client transferred fewer than
+  /// `least` bytes. The time is measured from the first check during the wait, so the result is
+  /// late by at most the interval between two checks.
   [[nodiscard]] bool is_stalled(bool is_due, std::uint64_t bytes, time_point now,
                                 std::chrono::nanoseconds limit, std::uint64_t least = 1) noexcept {
     if (!is_due || !was_due_ || bytes - bytes_ >= least) {

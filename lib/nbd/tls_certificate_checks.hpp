@@ -1,5 +1,5 @@
-// Checks of certificates and revocation lists when they are read: warns, before the first client
-// connects, of what will make clients fail. Does not refuse anything.
+// Checks certificates and revocation lists when they are read: warns, before the first client
+// connects, about problems that will make clients fail. Does not refuse anything.
 #pragma once
 
 #include <string>

@@ -24,8 +24,8 @@ struct tls_problem_facts {
 
 /// Returns a client's name in a form that is safe to display: one line, UTF-8, at most 256 bytes.
 [[nodiscard]] std::string printable_name(std::string_view name);
-/// Explains why OpenSSL refuses a certificate at this security level, for reasons such as a key
-/// that is too short: what is wrong, and what to issue instead. Empty for other reasons.
+/// Explains why OpenSSL refuses a certificate at this security level, such as a key that is too
+/// short, and suggests a certificate to issue instead. Empty for other reasons.
 [[nodiscard]] std::string explain_weakness(int reason, int security_level);
 /// "CN=client.example.com,O=Example": as in RFC 2253, in ASCII without control characters.
 [[nodiscard]] std::string subject_of(const X509& certificate);

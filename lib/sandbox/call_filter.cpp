@@ -112,7 +112,7 @@ unique_fd install(const std::vector<sock_filter>& program, default_action action
   return {};
 }
 
-/// Starts a thread that handles no signals but SIGSYS.
+/// Starts a thread that blocks all signals except SIGSYS.
 template <class Function>
 std::thread start_thread(const char* name, Function function) {
   sigset_t others;

@@ -67,10 +67,10 @@ class call_policy {
   std::vector<rule> rules_;
 };
 
-/// What every process of this project needs, whatever it does: memory that is never executable,
-/// time, signals to itself, locks, its own scheduling, exit. Gives no access to files, sockets or
-/// other processes. Includes the calls that glibc and libstdc++ make on their own. Contains the
-/// process ID, so it applies to the calling process only.
+/// The calls that every process of this project needs: memory that is never executable, time,
+/// signals to itself, locks, its own scheduling, exit. Gives no access to files, sockets or other
+/// processes. Includes the calls that glibc and libstdc++ make internally. Contains the process ID,
+/// so it applies to the calling process only.
 [[nodiscard]] call_policy runtime_calls();
 
 /// Starting threads, but no processes and no namespaces: these fail with EPERM and are not logged.

@@ -9,15 +9,15 @@
 
 namespace xenpv::sandbox {
 
-/// What the kernel does with a call outside the policy.
+/// The kernel's action for a call outside the policy.
 enum class default_action {
   trap,    ///< raises SIGSYS
   notify,  ///< asks the supervisor
 };
 
-/// A call of another architecture (32-bit on a 64-bit kernel) ends the process, or is permitted
-/// with default_action::notify. Throws `failure` (errc::invalid_argument) if `policy` contains an
-/// unknown name or an invalid condition.
+/// Compiles `policy` into a seccomp filter. A call of another architecture (32-bit on a 64-bit
+/// kernel) ends the process, or is permitted with default_action::notify. Throws `failure`
+/// (errc::invalid_argument) if `policy` contains an unknown name or an invalid condition.
 [[nodiscard]] std::vector<sock_filter> compile(const call_policy& policy, default_action action);
 
 }  // namespace xenpv::sandbox

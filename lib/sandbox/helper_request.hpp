@@ -21,7 +21,7 @@
 
 namespace xenpv::sandbox {
 
-/// What a helper is for. Each helper admits only the operations of its role.
+/// The role of a helper, which admits only the operations of its role.
 enum class helper_role {
   guest,   ///< the disks, files, interrupts and the custodian of a server
   device,  ///< the kernel NBD device of a server

@@ -52,7 +52,7 @@ struct landlock_result {
   std::vector<std::string> skipped;  ///< paths that do not exist or cannot be reached
 };
 
-/// One line for a log: "Landlock version 3: 5 paths", or why it is not applied.
+/// Returns one line for a log: "Landlock version 3: 5 paths", or the reason why it is not applied.
 [[nodiscard]] std::string describe(const landlock_result& result);
 
 /// Restricts every thread of this process, and the programs it starts, to `rules`. Applied several

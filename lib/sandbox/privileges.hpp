@@ -1,8 +1,7 @@
 // The privileges of this process: user, groups, capabilities, no_new_privs and core dumps. Each
-// function verifies what it did, because a privilege that was meant to be dropped but was not is
-// worse than an error.
+// function verifies its effect, because a privilege that silently remains is worse than an error.
 //
-// Stateless. Does not decide what a program needs, and does not open anything for it.
+// Stateless. Does not decide which privileges a program needs, and does not open anything for it.
 #pragma once
 
 #include <sys/types.h>
@@ -85,7 +84,7 @@ struct thread_privileges {
 /// Reads the privileges of all threads of this process. Throws `failure`.
 [[nodiscard]] std::vector<thread_privileges> read_privileges();
 
-/// What drop_privileges() achieved.
+/// The result of drop_privileges().
 struct privilege_summary {
   uid_t uid = 0;
   capability_set effective;
@@ -101,7 +100,7 @@ struct privilege_summary {
 /// execve(2) resets the rest. Throws `failure`.
 void hide_memory();
 
-/// Drops the privileges of every thread of this process for ever, and verifies the result:
+/// Permanently drops the privileges of every thread of this process, and verifies the result:
 /// 1. the bounding and ambient sets, except for `kept`,
 /// 2. user and groups, if `identity` is given: real, effective and saved IDs,
 /// 3. all capabilities, except for `kept`,

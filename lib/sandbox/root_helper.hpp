@@ -17,7 +17,7 @@
 
 namespace xenpv::sandbox {
 
-/// What an operation returns.
+/// The result of an operation.
 struct helper_outcome {
   std::uint64_t value = 0;
   unique_fd descriptor = {};  ///< sent to the server
@@ -35,8 +35,8 @@ void serve_requests(int socket, helper_role role, const helper_operations& opera
 /// The server's connection to its helper. Calls are serialised; any thread may call.
 class root_helper {
  public:
-  /// What the helper does first: opens what it needs, and drops the privileges that it does not
-  /// need. Runs in the helper, whose other descriptors are already closed.
+  /// Runs first in the helper, after its other descriptors have been closed: opens the files that
+  /// the helper needs, and drops the privileges that it does not need.
   using preparation = std::function<void()>;
 
   /// Forks the helper, which ignores the signals that stop a server and closes all descriptors but

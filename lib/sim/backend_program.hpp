@@ -35,8 +35,8 @@ struct backend_program {
                                            const std::filesystem::path& host_directory,
                                            domid domain, const std::string& guest);
 
-/// Returns the call of the disk's command, with variables that identify the disk: see
-/// xenpv-sim(1), ENVIRONMENT.
+/// Returns the command line for the disk's command, with environment variables that identify the
+/// disk: see xenpv-sim(1), ENVIRONMENT.
 [[nodiscard]] backend_program command_program(domid domain, const disk_spec& disk);
 
 /// Checks that the external backends of these disks can be started: QEMU is installed, and QEMU's

@@ -35,7 +35,7 @@ enum class control_op : std::uint32_t {
   not_simulated,  ///< a = call_kind, b = number, c = subcommand: the host logs each kind once
 };
 
-/// What a process called that the simulator does not answer.
+/// The type of a call that the simulator does not answer.
 enum class call_kind : std::uint64_t { hypercall, privcmd_ioctl };
 
 inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};

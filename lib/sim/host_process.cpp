@@ -48,7 +48,7 @@ void empty_directory(const std::filesystem::path& directory) {
 [[noreturn]] void run_host(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_NAME, "xenpv-sim-host");
-  // The other user reads the files that stand for /proc and /sys.
+  // The other user must be able to read the files that emulate /proc and /sys.
   if (options.allowed_user) ::umask(022);
   int status = 0;
   try {

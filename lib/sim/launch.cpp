@@ -46,7 +46,7 @@ std::map<std::string, std::string> domain_environment(
   };
 #if defined(__SANITIZE_ADDRESS__)
   // By default, the AddressSanitizer runtime must be loaded first, but libxensim.so precedes it.
-  // Disable that check: what libxensim.so interposes, it passes on to the runtime.
+  // Disable that check: the functions that libxensim.so interposes call the runtime's versions.
   out["ASAN_OPTIONS"] = variable("ASAN_OPTIONS") + ":verify_asan_link_order=0";
 #endif
   return out;

@@ -86,7 +86,7 @@ constexpr std::array soft_quotas = {
     quota_entry{"memory", "Total Xenstore memory per domain (warning level)",
                 &store_quota::memory_warning, &store_usage::memory}};
 
-/// What Xen 4.17 reports of a domain, in its order.
+/// The values that Xen 4.17 reports for a domain, in its order.
 constexpr std::array<std::string_view, 5> usage_of_4_17 = {"nodes", "watches", "transactions",
                                                            "outstanding", "memory"};
 

@@ -122,7 +122,7 @@ struct store_service::state {
   [[nodiscard]] answer select_live_update(const store_connection& client, std::string_view program);
   [[nodiscard]] answer start_live_update(const store_connection& client,
                                          control_parameters parameters);
-  /// Returns what the domain uses now. Visits every node if `with_memory` is set.
+  /// Returns the domain's current resource usage. Visits every node if `with_memory` is set.
   [[nodiscard]] store_usage usage(domid domain, bool with_memory) const;
   [[nodiscard]] answer format_usage(std::uint32_t number);
   [[nodiscard]] std::string format_memory() const;

@@ -1,4 +1,4 @@
-// What a domain uses of the resources that xenstored has quotas for. Plain values: the service
+// A domain's usage of the resources for which xenstored has quotas. Plain values: the service
 // counts them.
 #pragma once
 

@@ -22,10 +22,10 @@ class toolstack {
   /// Each guest has `cpus` vCPUs. `store` must outlive the toolstack.
   toolstack(store_service& store, unsigned cpus) : store_(store), cpus_(cpus) {}
 
-  /// Creates the nodes of a domain with their permissions: for a guest, what libxl creates for a
-  /// PVH guest (/local/domain/N, /vm/UUID, /libxl/N and its console); for domain 0, what exists
-  /// after boot. Creates the frontend and backend directories of the disks, in state Initialising;
-  /// fires @introduceDomain.
+  /// Creates the nodes of a domain with their permissions: for a guest, the nodes that libxl
+  /// creates for a PVH guest (/local/domain/N, /vm/UUID, /libxl/N and its console); for domain 0,
+  /// the nodes that exist after boot. Creates the frontend and backend directories of the disks, in
+  /// state Initialising; fires @introduceDomain.
   void build_domain(domid domain, const std::string& name, std::span<const disk_spec> disks);
   /// Removes everything that build_domain() created; fires @releaseDomain.
   void destroy_domain(domid domain, std::span<const disk_spec> disks);

@@ -17,7 +17,7 @@ namespace xenpv::ublk {
 /// Throws `failure` as control_ring does. The message names the remedy.
 [[nodiscard]] std::shared_ptr<kernel_driver> open_driver();
 
-/// "/dev/ublkb3", and its parse: "/dev/ublkb3" or "ublkb3"; nullopt for anything else.
+/// Format a device as "/dev/ublkb3" or "ublkb3", and parse either form; nullopt for anything else.
 /// @{
 [[nodiscard]] std::string device_path(std::uint32_t index);
 [[nodiscard]] std::string device_name(std::uint32_t index);

@@ -41,7 +41,7 @@ class kernel_queue {
   virtual void fetch(std::uint16_t tag) = 0;
   virtual void commit(std::uint16_t tag, std::int32_t result) = 0;
   /// @}
-  /// Sends the prepared commands. May call the listener, but not within another call of it.
+  /// Sends the prepared commands. May call the listener, but not while the listener is running.
   virtual void submit() = 0;
 
   /// A copy of the descriptor of a tag that the kernel does not own.

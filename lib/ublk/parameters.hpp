@@ -36,8 +36,8 @@ struct device_plan {
 [[nodiscard]] result<params> params_for(const blk::geometry& geometry, bool read_only,
                                         const device_plan& plan);
 
-/// Returns errc::not_available, with the required version of Linux, unless the driver supports what
-/// a server needs.
+/// Returns errc::not_available, with the required version of Linux, unless the driver supports the
+/// features that a server needs.
 [[nodiscard]] result<void> check_features(std::uint64_t features);
 
 /// The flags of a new device. `keep`: it outlives its server, and requests that the server has not

@@ -1,8 +1,8 @@
 // A queue of an open /dev/ublkcN: an io_uring for its commands, whose completions are an event of
 // the queue's event loop, and the mapped descriptors.
 //
-// Owned by a queue_server, on the queue's thread. The ring can do nothing but send commands to this
-// device: it is restricted to them before it is enabled.
+// Owned by a queue_server, on the queue's thread. Before the ring is enabled, it is restricted to
+// commands to this device.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 
 namespace xenpv::ublk {
 
-/// Throws `failure` if `code`, a result of liburing, is a negative errno. `action` is what failed.
+/// Throws `failure` if `code`, a result of liburing, is a negative errno. `action`: the operation.
 void check_ring_setup(int code, const char* action);
 
 }  // namespace xenpv::ublk

@@ -1,5 +1,5 @@
-# What -DXENPV_STATIC=ON changes for all targets: only static libraries are found, and the programs
-# are small and position-independent. Included before the other dependencies are searched.
+# Settings of -DXENPV_STATIC=ON for all targets: CMake finds only static libraries, and the programs
+# are small and position-independent. Included before the other dependencies are searched for.
 set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
 set(PKG_CONFIG_ARGN --static)
 set(OPENSSL_USE_STATIC_LIBS ON)

@@ -1,4 +1,4 @@
-// What programs find in /dev/xen and /proc/xen before they use a device.
+// Tests the files in /dev/xen and /proc/xen without opening a device.
 #include <dirent.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

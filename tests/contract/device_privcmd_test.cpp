@@ -1,6 +1,6 @@
-// /dev/xen/privcmd: the hypercalls of domain 0, and what remains of the device in a guest. Since
-// XSA-482, Linux restricts the device in a guest to the domain in the xenstore node "target", which
-// only device models have.
+// /dev/xen/privcmd: hypercalls in domain 0, and the restricted device in a guest. Since XSA-482,
+// Linux restricts the device in a guest to the domain in the xenstore node "target", which only
+// device models have.
 #include <gtest/gtest.h>
 
 #include <cerrno>

@@ -1,5 +1,5 @@
 // Owning wrappers for libxengnttab resources: handles, shared pages, mapped pages. Without a
-// logger, the library logs failures to stderr, also those that a case expects.
+// logger, the library logs failures to stderr, including failures that a case expects.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Command-line values: parsing terminates for any text, and accepted values round-trip. Text for
-// the terminal is visible, whatever it came from.
+// Command-line values: parsing terminates for any text, and accepted values round-trip. Escaped
+// text for the terminal contains only visible characters.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

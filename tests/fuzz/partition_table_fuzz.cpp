@@ -2,7 +2,7 @@
 // sectors of the disk, and a partition that can be used lies within the disk and outside the table.
 //
 // The first two bytes configure the disk; the others are its contents. With one bit of the first
-// byte set, the checksums of the GPT are repaired, because they hide what comes after them.
+// byte set, the checksums of the GPT are repaired, because a wrong checksum ends the parsing early.
 #include <algorithm>
 #include <boost/crc.hpp>
 #include <cstdint>

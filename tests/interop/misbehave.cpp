@@ -1,5 +1,5 @@
-// A part of the test build of xenpv-disk: does what an attacker would try who executes code in the
-// server, and reports the errno. Each attempt is a system call or two, without precautions.
+// A part of the test build of xenpv-disk: simulates the attempts of an attacker who executes code
+// in the server, and reports the errno. Each attempt is a system call or two, without precautions.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>

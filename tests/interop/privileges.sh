@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# privileges.sh XENPV_SIM XENPV_DISK XENPV_DISK_MISBEHAVING: a running server has no privileges, and everything
-# works without them: clients, TLS, commands, recovery, crash and restart. The third program is a test build that
-# does what an attacker with code execution would do.
+# privileges.sh XENPV_SIM XENPV_DISK XENPV_DISK_MISBEHAVING: tests that a running server has no privileges and works
+# without them: clients, TLS, commands, recovery, crash and restart. The third program is a test build that simulates
+# an attacker with code execution.
 source "$(dirname "$0")/check.sh"
 disk=$2
 misbehaving=$3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # third_party.sh XENPV_SIM XENPV_DISK: tests third-party programs that pass requests on to xenpv-disk: nbdkit's nbd
-# plugin with filters, nbdfuse, nbdcopy between servers, qemu's block layer, and file systems. What needs only one
-# command of a client is in nbd_tools.sh.
+# plugin with filters, nbdfuse, nbdcopy between servers, qemu's block layer, and file systems. nbd_tools.sh contains
+# the tests that need only a single client command.
 source "$(dirname "$0")/check.sh"
 disk=$2
 ! is_sanitized "$disk" || { echo "skipped: a build with sanitizers is too slow for the time limits of nbdkit's filters"; exit 77; }

@@ -38,10 +38,10 @@ class oracle {
   /// Call when the backend loses its volatile cache.
   void cut_power() { cut_ = ++now_; }
 
-  /// Returns why the answered read `number` must not return `values`; nullopt if it may.
+  /// Returns the reason why the answered read `number` must not return `values`; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_read(std::size_t number,
                                                       const cell_values& values) const;
-  /// Returns why the disk must not contain `values` now; nullopt if it may.
+  /// Returns the reason why the disk must not contain `values` now; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_disk(const cell_values& values) const;
 
  private:

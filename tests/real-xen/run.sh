@@ -265,7 +265,7 @@ missing_libraries() {
   done
 }
 
-# install_project TREE: installs the build below TREE, without what programs are compiled with.
+# install_project TREE: installs the build below TREE, without headers and other development files.
 install_project() {
   DESTDIR=$1 cmake --install "$build" --prefix /usr --strip >"$out/install.log" 2>&1 || {
     grep -v '^-- ' "$out/install.log" >&2
@@ -441,7 +441,7 @@ next_scenario() {
   echo "$name" >&"$orders"
 }
 
-# start_scenario NAME: sets `scenario`, and resets what belongs to one scenario.
+# start_scenario NAME: sets `scenario`, and resets the state of a scenario.
 start_scenario() {
   local limit
   scenario=$1 start=$SECONDS start_cpu=$(cpu_seconds) ended=

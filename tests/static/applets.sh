@@ -55,7 +55,7 @@ gives 1 'install links in .*/none: ' "$program" --install "$work/none"
 touch "$work/none"
 gives 1 'create the directory first' "$program" --install "$work/none"
 
-# An applet at work.
+# Run an applet.
 python3 "$(dirname "$0")/../interop/evtchn_tree.py" unpack "$captures/dom0.txt" "$work/capture"
 gives 0 'timer0' as xenpv-evtchn "$program" list --root "$work/capture"
 finish

@@ -31,8 +31,8 @@ struct attachment_options {
   std::string identifier;                ///< see kernel_device_config
   /// Set to take over a device left behind by a previous server; `index` is then ignored. The
   /// device's dead sockets are replaced, its timeouts are changed, and waiting requests continue.
-  /// The device must have the same number of connections and the same sector size. It stays
-  /// read-only or writable as it is.
+  /// The device must have the same number of connections and the same sector size. Whether it is
+  /// read-only does not change.
   std::optional<std::uint32_t> adopted;
   /// The `timeout` of the previous server. If it is not 0, changing it to 0 needs Linux 5.9.
   std::chrono::seconds adopted_timeout{0};

@@ -43,8 +43,9 @@ struct device_timeouts {
   std::optional<std::chrono::seconds> dead = {};
 };
 
-/// Makes requests about one kernel device in another process, for a process that may not. Calls
-/// block as those of kernel_driver do, and throw `failure`. Implementations name the device.
+/// Sends requests about one kernel device through another process, for a process without the
+/// privileges. Calls block and throw `failure`, as for kernel_driver. Implementations name the
+/// device.
 class kernel_delegate {
  public:
   kernel_delegate() = default;

@@ -141,7 +141,7 @@ void quote_nodes(const disk_facts& disk, check_result& result) {
     cite(result, fmt::format("/sys/block/{}/queue/write_cache", disk.name), disk.write_cache);
 }
 
-/// What blkfront logged last about the features of a disk.
+/// The last blkfront log line about the features of a disk.
 struct logged_disk {
   std::string features = {};  ///< "barrier or flush: disabled; ..."; empty without such a line
   const std::string* last_line = nullptr;

@@ -105,8 +105,7 @@ void judge_failed(const frontend_facts& device, check_result& result) {
 }
 
 /// Adds settings that would spread the load over more CPUs or need fewer packets: queues (netfront
-/// uses one for each
-/// vCPU, up to 8 and the backend's limit: xennet_max_queues and setup_netfront in
+/// uses one for each vCPU, up to 8 and the backend's limit: xennet_max_queues and setup_netfront in
 /// drivers/net/xen-netfront.c; a single queue publishes no number), RPS, and TSO (netif.h:
 /// feature-gso-tcpv4).
 void judge_network(const guest_snapshot& snapshot, const frontend_facts& device,

@@ -64,8 +64,8 @@ std::map<std::string, bool, std::less<>> frontends_now(const guest_snapshot& sna
   return out;
 }
 
-/// The errors that drivers reported, except refusals by design, and their lines. The state of a
-/// device now decides what an error means, because the log shows only the past.
+/// The errors that drivers reported, except refusals by design, and their lines. The log shows only
+/// the past, so the present state of a device determines the severity of its errors.
 struct driver_errors {
   std::vector<device_error> all = {};
   line_list lines = {};

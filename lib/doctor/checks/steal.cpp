@@ -42,7 +42,7 @@ std::string age_text(std::uint64_t seconds) {
   return counted(seconds / (365 * seconds_per_day), "year");
 }
 
-/// A CPU whose counter cannot be right, and why.
+/// A CPU with a broken counter, and the reason.
 struct broken_counter {
   unsigned cpu = 0;
   std::string reason = {};

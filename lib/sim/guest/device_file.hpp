@@ -1,4 +1,4 @@
-// What the open file descriptions of the simulated drivers have in common. The functions follow the
+// The common interface of the simulated drivers' open file descriptions. The functions follow the
 // convention of system calls: they set errno and return -1 or MAP_FAILED.
 #pragma once
 

@@ -28,8 +28,8 @@ struct device_path {
 /// Classifies an absolute path. Cheap for paths that are not replaced.
 [[nodiscard]] device_path find_path(const char* path) noexcept;
 
-/// What stat(2) reports for a device. root/ contains a regular file in its place, with the device's
-/// permissions.
+/// The mode and number that stat(2) reports for a device. root/ contains a regular file in its
+/// place, with the device's permissions.
 [[nodiscard]] constexpr mode_t device_mode(mode_t permissions) noexcept {
   return S_IFCHR | (permissions & 0666);
 }

@@ -1,6 +1,6 @@
-// The pages that this process has mapped through gntdev and gntalloc, by address. A page keeps what
-// it belongs to alive until munmap(2), also after its descriptor has been closed, as a kernel
-// mapping does. One table per process; thread-safe.
+// The pages that this process has mapped through gntdev and gntalloc, by address. Like a kernel
+// mapping, a page keeps its owner alive until munmap(2), even after the owner's descriptor has been
+// closed. One table per process; thread-safe.
 #pragma once
 
 #include <sys/types.h>
@@ -13,7 +13,7 @@
 
 namespace xenpv::sim::guest {
 
-/// What a mapped page belongs to. The destructor releases it at the host.
+/// The owner of mapped pages. The destructor releases it at the host.
 class mapped_object {
  public:
   virtual ~mapped_object() = default;

@@ -44,7 +44,7 @@ void add_duplicate(int fd, const open_device& device) noexcept;
 /// Removes a descriptor. Call it before the descriptor is closed, because another thread may reuse
 /// the number at once, and pass the result to finish_close() afterwards.
 [[nodiscard]] open_device forget_descriptor(int fd) noexcept;
-/// Releases what the last descriptor of the device held.
+/// Releases the device's resources if its last descriptor was closed.
 void finish_close(const open_device& device) noexcept;
 
 }  // namespace xenpv::sim::guest

@@ -33,7 +33,7 @@ class device_calls {
 
   /// Answers a call that opens a device.
   void open(system_call& call, guest::device_kind kind, int flags);
-  /// Answer the calls of these names. They run natively on other files.
+  /// Answer the system calls with these names. Calls on other files run natively.
   /// @{
   void ioctl(system_call& call);
   void write(system_call& call);

@@ -15,7 +15,7 @@ namespace {
 /// The argument of a hypercall that points to memory.
 struct pointer_argument {
   std::size_t index = 0;
-  std::size_t size = 0;  ///< 0: none, or one that is not used
+  std::size_t size = 0;  ///< 0: no argument, or an unused one
 };
 
 std::size_t version_size(std::uint64_t command) {

@@ -88,7 +88,7 @@ class ignored_signals {
   ::_exit(1);
 }
 
-/// Releases what the caller's descriptors refer to, such as a pipe whose reader waits for its end.
+/// Closes the descriptors inherited from the caller, such as a pipe whose reader waits for EOF.
 void close_inherited(std::array<int, 2> kept) {
   std::sort(kept.begin(), kept.end());
   auto next = static_cast<unsigned>(STDERR_FILENO + 1);

@@ -12,7 +12,7 @@ namespace xenpv {
 namespace {
 
 /// Runs `check` in a child process that has closed the descriptors and then called
-/// open_standard_streams(). Returns what `check` returns, as an exit status.
+/// open_standard_streams(). Returns the result of `check` as an exit status.
 template <class Function>
 int status_without(std::initializer_list<int> closed, Function check) {
   const auto child = ::fork();

@@ -74,7 +74,7 @@ class disk_image {
     put(offset + 16, checksum(offset, 92));
   }
 
-  /// Scans the disk. Checks what the scan asks for.
+  /// Scans the disk. Checks the ranges that the scan reads.
   [[nodiscard]] result<partition_table> scan() const {
     partition_scan scan(extent());
     unsigned reads = 0;

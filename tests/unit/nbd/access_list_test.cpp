@@ -1,4 +1,4 @@
-// Access lists: who may connect, who may write, and the messages for mistakes in the file.
+// Access lists: the rights of clients, and the messages for mistakes in the file.
 #include "xenpv/nbd/access_list.hpp"
 
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
-// A thread that waits for a request and then runs a function, for tests of what applies to all
-// threads.
+// A thread that waits for a request and then runs a function, for tests of functions that affect
+// all threads.
 #pragma once
 
 #include <csignal>

@@ -30,7 +30,7 @@ struct user_request {
 
   bool is_done = false;
   std::int32_t result = 0;
-  unsigned deliveries = 0;  ///< how often a server has seen it
+  unsigned deliveries = 0;  ///< number of times that a server has received it
 };
 
 class played_queue;

@@ -82,8 +82,8 @@ TEST(ublk_translation, reports_the_bytes_of_data_and_nothing_else_on_success) {
   EXPECT_EQ(result_of(refused, {}), -EOPNOTSUPP);
 }
 
-// The kernel would retry a request for ever that fails with EAGAIN or ENOMEM, and takes ENODEV for
-// the end of a tag.
+// The kernel would retry a request indefinitely if it fails with EAGAIN or ENOMEM, and interprets
+// ENODEV as the end of a tag.
 TEST(ublk_translation, reports_only_errors_that_the_kernel_maps_to_a_status) {
   for (int error = 1; error < 134; ++error) {
     const auto found =

@@ -99,7 +99,7 @@ dom0_during() {
 dom0_after() {
   losetup -d /dev/loop0
   check disk.fsck e2fsck -fn /tmp/xvdb.img
-  # What the guest wrote last is on the disk.
+  # The disk contains the guest's last write.
   check disk.dump debugfs -R "dump written /tmp/written" /tmp/xvdb.img
   same disk.written "$(md5sum </tmp/written)" "$(cat "$results/guest/written.md5")"
 }

@@ -47,7 +47,7 @@ ended() {
   local since=$SECONDS
   check "$1.ends" awaits 120 is_gone
   value "$1.seconds" "$((SECONDS - since))"
-  # -n: a file system that was not unmounted is reported and left so.
+  # -n: reports a file system that was not unmounted, but does not repair it.
   check "$1.fsck" e2fsck -fn /dev/loop0
   check "$1.clean" grep -q 'Filesystem state: *clean$' <(dumpe2fs -h /dev/loop0 2>/dev/null)
   check "$1.journal_empty" bash -c '! dumpe2fs -h /dev/loop0 2>/dev/null | grep -q needs_recovery'
