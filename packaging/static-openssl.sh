@@ -29,7 +29,7 @@ fail() {
   exit 1
 }
 
-# apt with its own package lists: of sources, which systems usually do not have.
+# Runs an apt program with separate package lists, because systems usually lack deb-src lists.
 apt_sources() {
   local program=$1
   shift

@@ -104,7 +104,7 @@ background_start start_in_background(std::ostream& out) {
 }
 
 void announce(background_start& start, std::string_view line) {
-  // The first process prints messages only until it gets the line.
+  // The parent process stops relaying messages when it receives the line.
   flush_log(flush_limit);
   write_all(start.ready.get(), std::string(line) + "\n");
   redirect_to_null(STDERR_FILENO, O_WRONLY);

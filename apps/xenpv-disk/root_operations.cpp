@@ -205,11 +205,11 @@ std::unique_ptr<sandbox::root_helper> start_guest_helper(const std::string& mode
   // Opened by the helper, which does not inherit descriptors.
   const auto program = std::make_shared<std::optional<xen::custodian_program>>();
   const auto prepare = [program, mode, swap] {
-    // A lock on memory is not inherited. A custodian has one if its starter does.
+    // Memory locks are not inherited. A custodian locks its memory if its parent has done so.
     if (swap) protect_server(served_for::swap);
     program->emplace(xen::custodian_program::find()).set_sandbox(mode);
-    // A custodian that it starts must be as safe from the OOM killer, and as locked in memory, as
-    // the server; sockets may be in the directories of other users.
+    // Custodians that the helper starts must be protected from the OOM killer and locked in memory
+    // like the server. Sockets may be in other users' directories.
     keep_only({CAP_SYS_RESOURCE, CAP_IPC_LOCK, CAP_DAC_OVERRIDE});
   };
   return std::make_unique<sandbox::root_helper>(

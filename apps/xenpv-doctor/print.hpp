@@ -10,8 +10,8 @@
 
 namespace xenpv::doctor_app {
 
-/// Prints UNKNOWN rows with the same remedy as one entry. If `show_all` is set, prints each row by
-/// itself, and also the evidence of PASS rows.
+/// Prints UNKNOWN rows with the same remedy as one entry. If `show_all` is set, prints each row
+/// separately, and also the evidence of PASS rows.
 void print_rows(std::ostream& out, const doctor::health_report& report, bool show_all);
 /// Prints a table or, if it is wider than the terminal, a paragraph for each change.
 void print_changes(std::ostream& out, const doctor::comparison& comparison);

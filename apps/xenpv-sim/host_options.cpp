@@ -26,7 +26,7 @@ result<uid_t> parse_user(std::string_view text, std::string_view) {
 /// Fails now rather than in the backend, which would leave the guest with a disk that never
 /// connects.
 void check_file(const sim::disk_spec& disk) {
-  // A command of backend=exec: may create its file.
+  // With backend=exec:, the command may create the file.
   if (disk.path.empty() || disk.server == sim::disk_server::command) return;
   const unique_fd file(
       ::open(disk.path.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK));

@@ -34,8 +34,8 @@ inline constexpr std::size_t largest_gpt_entries = std::size_t{1} << 20U;
 /// True if the sector starts like a GPT header, whether or not the header is valid.
 [[nodiscard]] bool has_gpt_signature(std::span<const std::byte> sector) noexcept;
 
-/// Decodes the header in a whole sector and verifies its checksum, that it belongs into
-/// `own_sector`, and that the table fits on the disk. The error's text is only the reason.
+/// Decodes the header in a whole sector. Verifies its checksum, that it belongs in `own_sector`,
+/// and that the table fits on the disk. The error text contains only the reason.
 [[nodiscard]] result<gpt_header> decode_gpt_header(std::span<const std::byte> sector,
                                                    std::uint64_t own_sector,
                                                    const disk_extent& disk);

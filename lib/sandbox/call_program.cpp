@@ -78,7 +78,7 @@ std::vector<sock_filter> compile(const call_policy& policy, default_action actio
     throw failure(errc::not_available, "create a system-call filter",
                   "libseccomp or the kernel lacks the feature");
   const auto foreign = action == default_action::trap ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ALLOW;
-  // libseccomp asks the kernel for the action.
+  // libseccomp checks whether the kernel supports the action.
   if (::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, foreign) != 0)
     throw failure(errc::not_available, "create a system-call filter",
                   "seccomp(2) is refused, perhaps by a filter of the service manager or container");

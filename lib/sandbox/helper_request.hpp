@@ -89,7 +89,7 @@ struct helper_reply {
   std::uint64_t value = 0;
   std::array<char, longest_text + 1> text{};  ///< the whole message of an error, zero-padded
 
-  /// Cuts a text that is too long.
+  /// Truncates a text that is too long.
   void set_error(const std::error_code& code, std::string_view message);
   [[nodiscard]] std::optional<xenpv::error> get_error() const;
 };

@@ -48,7 +48,7 @@ custodian_arguments parse(const std::vector<std::string_view>& words) {
 std::vector<sandbox::path_rule> files_of_a_cleanup() {
   constexpr auto use = file_rights::read | file_rights::write;
   std::vector<sandbox::path_rule> out = {{"/dev/null", use}, {"/proc", file_rights::read}};
-  // A simulated guest has no devices, only calls that act as if there were.
+  // A simulated guest has no device files; libxensim.so intercepts the calls that open them.
   if (std::getenv("XENPV_SIM_DIR") == nullptr)
     out.insert(out.end(), {{"/dev/xen/xenbus", use}, {"/proc/xen/xenbus", use}});
   for (const auto* const variable : {"XENSTORED_RUNDIR", "XENPV_SIM_DIR", "XENPV_ROOT"})

@@ -15,7 +15,7 @@ namespace {
 
 class device_gntdev : public testing::Test {
  protected:
-  /// Announces a mapping of grants that do not exist, which only mmap(2) finds out.
+  /// Requests a mapping of nonexistent grants. Only mmap(2) detects that they do not exist.
   [[nodiscard]] std::uint64_t add_map(std::uint32_t count = 1) const {
     std::vector<ioctl_gntdev_grant_ref> refs;
     for (std::uint32_t i = 0; i < count; ++i)

@@ -30,7 +30,7 @@ expect_line "JSON" '^error xenpv-disk disk .xvdz.: not available here \(availabl
 expect_line "an invalid command line" "^error xenpv-disk unknown option '--nonsense' \(try 'xenpv-disk serve --help'\)$" \
   "$(failing xvdb --nonsense --log=json | json_message)"
 
-# The level debug: the negotiation with the backend and with clients, and recovery. Not each request.
+# Level debug logs the negotiation with the backend and with clients, and recovery, but not single requests.
 "$sim" start --dir "$host" --disk xvdb,memory=64M
 source "$here/serve.sh"
 socket="$dir/nbd.sock"

@@ -56,13 +56,13 @@ struct tls_identity {
 class access_list {
  public:
   /// Parses the text of a file. Errors begin with "SOURCE:LINE: ". A text without rules is an
-  /// error, because it would deny everybody.
+  /// error, because it would deny all clients.
   [[nodiscard]] static result<access_list> parse(std::string_view text, std::string_view source);
 
   /// Decides on a client's rights once its TLS handshake, if any, is complete.
   [[nodiscard]] access decide(const peer_address& peer, const tls_identity& identity) const;
-  /// Returns the most that any identity could give this peer. `none`: the peer can be disconnected
-  /// before the handshake.
+  /// Returns the maximum access that this peer could get with any identity. `none`: the peer can be
+  /// disconnected before the handshake.
   [[nodiscard]] access decide_address(const peer_address& peer) const noexcept;
   /// Returns the most that any client could get.
   [[nodiscard]] access most() const noexcept;
@@ -77,7 +77,7 @@ class access_list {
   struct rule {
     access grants = access::none;
     std::optional<network> from;           ///< unset: any address
-    std::optional<tls_identity> identity;  ///< unset: anybody; an empty name: any of this kind
+    std::optional<tls_identity> identity;  ///< unset: any client; an empty name: any of this kind
   };
   struct parser;
 

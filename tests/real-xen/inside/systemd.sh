@@ -37,11 +37,11 @@ service() {
 write_units() {
   local units=/etc/systemd/system
   service 'After=multi-user.target' >$units/real-xen.service
-  # A failed mount ends here, where main() finds it, instead of at a prompt.
+  # A failed mount starts this service instead of an emergency shell, so that main() can report it.
   service 'DefaultDependencies=no' 'Conflicts=shutdown.target' 'Before=shutdown.target' >$units/emergency.service
   printf '[Unit]\nRequires=multi-user.target\nAfter=multi-user.target\nWants=real-xen.service\n' >$units/real-xen.target
   ln -sf $units/real-xen.target $units/default.target
-  # Nobody logs in; and the image also contains the services of domain 0.
+  # The guest needs no logins, and the image also contains domain 0's services.
   systemctl mask getty.target xen.service xendomains.service
 }
 

@@ -1,5 +1,5 @@
-// Inputs on which an expert found the doctor's verdict wrong, each as small as it can be, and
-// hostile inputs that took minutes. Each test failed before its fault was mended.
+// Minimal inputs for which the doctor once gave a wrong verdict, and hostile inputs that took
+// minutes. Each test failed before its bug was fixed.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 

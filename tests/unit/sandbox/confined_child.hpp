@@ -60,7 +60,7 @@ child_end run_in_child(Function function) {
   return out;
 }
 
-/// How often `part` occurs in `text`.
+/// Returns the number of occurrences of `part` in `text`.
 inline std::size_t count_of(const std::string& text, const std::string& part) {
   std::size_t count = 0;
   for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
