@@ -176,7 +176,7 @@ class attached_disk {
       remember_device(disk_.name, kept);
   }
 
-  /// The record does no harm: it names a device that is no longer connected.
+  /// A leftover record is harmless: it names a device that is no longer connected.
   static void forget_through(confinement& confined) {
     try {
       confined.forget_device();
@@ -238,7 +238,7 @@ asio::awaitable<void> serve_attached(const attach_options& options, nbd::kernel_
   co_await attached.serve();
 }
 
-/// Lets a helper make the requests to the kernel driver, about one device.
+/// Lets a helper send the requests about one device to the kernel driver.
 void delegate_device(confinement& confined, const attach_options& options, const claimed_disk& disk,
                      nbd::kernel_driver& driver) {
   confined_device device;

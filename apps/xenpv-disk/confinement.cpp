@@ -178,7 +178,7 @@ void warn_about_unreadable(const std::vector<std::filesystem::path>& files, cons
   }
 }
 
-/// Of the running server. The atomic serves remove_server_file() in destructors.
+/// The running server's confinement. Atomic because remove_server_file() reads it in destructors.
 std::atomic<confinement*> active = nullptr;
 
 }  // namespace

@@ -13,10 +13,10 @@
 namespace xenpv::disk_app {
 
 struct kept_device {
-  std::uint32_t index = 0;      ///< N in /dev/nbdN
-  pid_t connected_by = 0;       ///< process ID in /sys/block/nbdN/pid: of the server or its helper
-  std::size_t connections = 1;  ///< number of connections that the kernel expects
-  std::string identity;         ///< disk identity, from blkfront::frontend::identity()
+  std::uint32_t index = 0;          ///< N in /dev/nbdN
+  pid_t connected_by = 0;           ///< PID of the server or its helper, from /sys/block/nbdN/pid
+  std::size_t connections = 1;      ///< number of connections that the kernel expects
+  std::string identity;             ///< disk identity, from blkfront::frontend::identity()
   std::chrono::seconds timeout{0};  ///< the kernel's request timeout; 0: none
 };
 

@@ -112,7 +112,7 @@ std::string names_of(const std::vector<claimed_disk>& disks) {
   return out;
 }
 
-/// The disks of a server from the claim to the end.
+/// The disks of a server, from the claim to the shutdown.
 class disk_set {
  public:
   disk_set(async::runtime& runtime, const server_settings& settings, const tls_settings& tls,

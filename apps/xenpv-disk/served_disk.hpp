@@ -55,7 +55,7 @@ void add_client_options(cli::command& command, server_settings& settings);
 struct claimed_disk {
   locked_disk held;
   std::vector<export_spec> exports;  ///< with names
-  /// The partition of each export that is one; set once the disk is connected.
+  /// For each export, its partition, if it has one; set once the disk is connected.
   std::vector<std::optional<blk::partition>> partitions = {};
 
   /// "xvdb".

@@ -18,8 +18,8 @@ int run_doctor(int argc, char** argv) {
   namespace doctor = doctor_app;
   open_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);
-  // SCHED_FIFO of the measurements, descriptors and output files of other users, the kernel log.
-  // The devices belong to root.
+  // In this order: SCHED_FIFO for measurements; other users' descriptors; devices, which belong to
+  // root, and output files; the kernel log.
   sandbox::limit_capabilities({CAP_SYS_NICE, CAP_SYS_PTRACE, CAP_DAC_OVERRIDE, CAP_SYSLOG});
   static bool json = false;
   cli::app app("xenpv-doctor", "is this Xen guest healthy?");

@@ -104,7 +104,7 @@ class run {
     return out;
   }
 
-  /// Drops a result without times if the user ended the measurement, so that it is no failure.
+  /// Drops a result without times if the user ended the measurement: this is not a failure.
   template <class Result>
   void keep(Result result, std::vector<Result>& results) const {
     if (!report_.ended_early || result.kept > 0) results.push_back(std::move(result));
@@ -238,7 +238,7 @@ namespace xenpv::apps {
 int run_ipi(int argc, char** argv) {
   open_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);
-  // SCHED_FIFO, and --svg in a directory of another user.
+  // For SCHED_FIFO, and for --svg in another user's directory.
   sandbox::limit_capabilities({CAP_SYS_NICE, CAP_DAC_OVERRIDE});
   cli::app app("xenpv-ipi", "measure IPIs between the vCPUs of this Xen guest");
   static ipi_app::run_options options;

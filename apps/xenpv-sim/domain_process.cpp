@@ -123,7 +123,7 @@ void end_orphans() {
   for (auto left = children(); !left.empty(); left = children()) {
     for (const auto child : left)
       ::kill(child, SIGKILL);
-    // Wait only for these: the processes that this one inherits from them have not been killed.
+    // Wait only for these. Their children, which are now reparented, have not been killed yet.
     for (const auto child : left)
       ::waitpid(child, nullptr, 0);
   }

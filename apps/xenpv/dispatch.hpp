@@ -22,7 +22,7 @@ struct applet {
 enum class outcome {
   applet,          ///< run `applet`, with the arguments from index `skipped` on
   own_options,     ///< the command line is for the multi-call program itself
-  unknown_applet,  ///< `unknown` is no applet
+  unknown_applet,  ///< `unknown` does not name an applet
 };
 
 struct selection {

@@ -97,7 +97,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   /// True if the port was bound after a resume, but through a handle opened before that resume. The
   /// port number is then still valid.
   [[nodiscard]] bool is_bound_after_resume(const port_entry& entry) const noexcept;
-  /// Transfers ownership of the handle to the custodian for good.
+  /// Permanently transfers ownership of the handle to the custodian.
   void give_up_handle();
   void unbind_number(port number) noexcept;
   /// Leaves the port bound until the handle is closed, if ever.

@@ -31,9 +31,9 @@ namespace xenpv {
 /// 812 (postgres)".
 [[nodiscard]] std::vector<std::string> block_device_openers(std::string_view name,
                                                             const system_root& root);
-/// Throws `failure` (EPERM) with a message that starts with `operation` if this process may not see
-/// which files other processes have open (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). Then
-/// block_device_openers() finds none, so a device must not be considered unused.
+/// Throws `failure` (EPERM) with a message that starts with `operation` if this process lacks the
+/// privileges to inspect other processes' open files (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). Without
+/// them, block_device_openers() finds none, so a device must not be considered unused.
 void require_visible_openers(std::string_view operation, const system_root& root);
 /// Returns holders and openers. Empty if the device is unused.
 [[nodiscard]] std::vector<std::string> block_device_users(std::string_view name,

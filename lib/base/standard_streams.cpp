@@ -21,8 +21,8 @@ void open_as(int number, int flags) noexcept {
 }  // namespace
 
 void open_standard_streams() noexcept {
-  // Opened for the opposite direction: a stream that accepts or returns nothing would hide the loss
-  // of data.
+  // Open each stream for the opposite direction, so that I/O on it fails. /dev/null in the right
+  // direction would hide the loss of data.
   open_as(STDIN_FILENO, O_WRONLY);
   open_as(STDOUT_FILENO, O_RDONLY);
   open_as(STDERR_FILENO, O_WRONLY);

@@ -17,7 +17,7 @@ namespace xenpv::blkback {
 
 class volatile_store final : public store {
  public:
-  /// `platter`: the disk behind the cache. It must outlive this object and complete every request
+  /// `platter`: the disk that is cached. It must outlive this object and complete every request
   /// within submit(). `sector_size`: bytes that are written atomically.
   volatile_store(store& platter, std::uint32_t sector_size)
       : platter_(platter), sector_size_(sector_size) {}

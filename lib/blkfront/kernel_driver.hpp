@@ -53,7 +53,7 @@ struct driver_delegate {
 /// If the driver does not connect, this function unbinds it again, which leaves the disk without a
 /// driver, and throws `failure` (timed_out). Only the toolstack can then return the disk to the
 /// kernel driver. Unbinding a driver that never connected is safe, except in Linux 5.16 and 5.17
-/// without their last fixes. `delegate` (may be empty) writes to sysfs for a process that may not.
+/// without their last fixes. `delegate` (may be empty) writes to sysfs for an unprivileged process.
 [[nodiscard]] asio::awaitable<std::string> give_to_kernel(
     async::store_client& store, listed_device device,
     system_root root = system_root::from_environment(),

@@ -35,7 +35,7 @@ class spread_planner {
   void add(std::size_t channel, std::size_t cpu);
   /// The load that a channel adds to a CPU.
   [[nodiscard]] std::uint64_t load_on(const candidate& entry, std::size_t cpu) const;
-  /// The load above that of an even distribution.
+  /// The load in excess of an even distribution.
   [[nodiscard]] double excess_of(std::size_t cpu) const;
   [[nodiscard]] double total_excess() const;
   [[nodiscard]] double even_load() const;

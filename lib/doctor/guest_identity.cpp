@@ -194,7 +194,7 @@ architecture machine_of(const channels::raw_facts& facts, std::string_view kerne
   return architecture::unknown;
 }
 
-/// Frontends publish the ABI of their requests (blkif.h: protocol), which is that of their kernel.
+/// Frontends publish the ABI of their requests (blkif.h: protocol), which is their kernel's ABI.
 std::optional<bool> width_in_store(const channels::raw_facts& facts) {
   if (!facts.store.value) return std::nullopt;
   for (const auto& [path, value] : *facts.store.value) {

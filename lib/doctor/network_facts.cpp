@@ -39,7 +39,7 @@ std::optional<bool> find_irqbalance(const system_root& root) {
     const auto command = root.read(fmt::format("/proc/{}/comm", name));
     if (command && trim(*command) == "irqbalance") return true;
   }
-  // Other users' processes may be hidden (proc(5), hidepid), and then so is that of root.
+  // If other users' processes are hidden (proc(5), hidepid), so is process 1.
   return root.read("/proc/1/comm") ? std::optional(false) : std::nullopt;
 }
 

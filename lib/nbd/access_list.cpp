@@ -55,7 +55,7 @@ std::optional<std::string> canonical_subject(std::string_view text) {
     if (c == '\\' && part.in_value) {
       const auto byte = escaped_byte(text.substr(i + 1));
       if (!byte && i + 1 == text.size()) return std::nullopt;
-      // "\#" at the start is a text; "#" begins a value in hexadecimal.
+      // A value that starts with "\#" is text; "#" begins a hexadecimal value.
       if (part.value.empty() && !byte && text[i + 1] == '#') part.value += '\\';
       part.value += byte ? *byte : text[i + 1];
       part.trimmed = part.value.size();

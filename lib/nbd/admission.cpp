@@ -57,7 +57,7 @@ std::optional<admission::client_id> admission::make_room(client_id except) {
 
 admission::answer admission::request_seat(client_id client) {
   const auto found = clients_.find(client);
-  // Evicted while its last option was on the way.
+  // The client was evicted while its last option was in transit.
   if (found == clients_.end() || found->second.now != stage::handshake) return {verdict::evicted};
   auto& asking = found->second;
   if (!asking.source.empty() && seats_of(asking.source) >= limits_.seats_per_address) {

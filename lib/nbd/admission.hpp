@@ -37,8 +37,8 @@ class admission {
 
   explicit admission(const admission_limits& limits);
 
-  /// Registers a client whose handshake begins. `source` is the client's address as far as limits
-  /// are concerned; empty: not limited. Returns the client to evict, if any: the oldest handshake
+  /// Registers a client whose handshake begins. `source` is the client's address for the limits per
+  /// address; empty: not limited. Returns the client to evict, if any: the oldest handshake
   /// of the same source if the source exceeds its limit, otherwise, if there are too many
   /// handshakes, the client that make_room() chooses. Never evicts `client` itself.
   [[nodiscard]] std::optional<client_id> arrive(client_id client, std::size_t listener,

@@ -1,5 +1,5 @@
 // The socket pairs between the kernel NBD driver and the server in this process: one link for each
-// of the kernel's queues. Used on the control thread. Only kernel_attachment makes requests to the
+// of the kernel's queues. Used on the control thread. Only kernel_attachment sends requests to the
 // kernel.
 #pragma once
 

@@ -12,8 +12,8 @@ namespace {
 /// How often to check a client without a limit.
 constexpr std::chrono::seconds usual_interval{2};
 
-/// While other connections wait for memory, a client must move at least this many bytes a second:
-/// one that moves a byte now and then would keep its memory forever.
+/// While other connections wait for memory, a client must transfer at least this many bytes a
+/// second: a client that occasionally transfers a byte would hold its memory forever.
 constexpr std::int64_t least_rate = std::int64_t{16} << 10;
 
 std::uint64_t least_progress(const session_progress& state, std::chrono::nanoseconds limit) {

@@ -17,7 +17,7 @@
 namespace xenpv::nbd {
 namespace {
 
-/// How long before its end a certificate is reported.
+/// A certificate is reported this long before it expires.
 constexpr long days_of_notice = 14;
 constexpr long day = 24L * 60 * 60;
 
@@ -139,7 +139,7 @@ void warn_of_certificate(SSL_CTX& context, const std::string& directory,
     log().warn("{}: expires on {}; issue a new one", path, date_of(end));
 }
 
-/// A client's certificate is refused without a valid list of the CA that issued it.
+/// OpenSSL refuses a client's certificate without a valid revocation list of the issuing CA.
 void warn_of_revocation_lists(const std::string& directory,
                               const std::vector<x509_ptr>& authorities) {
   const auto path = directory + "/ca-crl.pem";

@@ -104,8 +104,8 @@ call_policy runtime_calls() {
     out.allow("prlimit64", {argument_is(0, process)});
   out.allow_all({"getrlimit", "sched_getaffinity", "sched_getscheduler", "sched_getparam",
                  "sched_get_priority_max", "sched_get_priority_min", "getpriority"});
-  // Only of the calling thread: other processes of the user are not this one's business, and a
-  // filter cannot know the thread IDs of this process.
+  // Allowed only for the calling thread: this process must not affect the user's other processes,
+  // and a filter cannot know this process's thread IDs.
   for (const auto* const call : {"sched_setaffinity", "sched_setscheduler", "sched_setparam"})
     out.allow(call, {argument_is(0, 0)});
   out.allow("setpriority", {argument_is(0, PRIO_PROCESS), argument_is(1, 0)});
@@ -121,7 +121,7 @@ call_policy thread_calls() {
   out.fail("clone3", ENOSYS);
   constexpr std::uint64_t thread_flags = CLONE_THREAD | CLONE_VM;
   out.allow("clone", {{0, thread_flags | namespace_flags, thread_flags}});
-  // The complement. A filter can compare only for equality, so bit by bit.
+  // The complement, bit by bit, because a filter can compare only for equality.
   for (std::uint64_t bit = 1; bit != 0; bit <<= 1) {
     if ((thread_flags & bit) != 0) out.fail("clone", EPERM, {{0, bit, 0}});
     if ((namespace_flags & bit) != 0) out.fail("clone", EPERM, {{0, bit, bit}});
@@ -167,7 +167,8 @@ call_policy open_calls() {
   call_policy out;
   out.allow_all({"open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat",
                  "faccessat2", "readlink", "readlinkat", "getdents64", "getcwd", "statfs"});
-  // Its flags are behind a pointer; the C library does not use it.
+  // A filter cannot check openat2's flags, which it takes by pointer. The C library does not use
+  // it.
   out.fail("openat2", ENOSYS);
   return out;
 }

@@ -172,7 +172,8 @@ void wait_for(pid_t thread, const char* operation) {
 void interrupt_others(const char* operation) {
   const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
   std::set<pid_t> finished{self};
-  // Repeats until no thread is new: one that has not been interrupted may have started another.
+  // Repeat until there are no new threads: a thread that was not interrupted yet may have started
+  // one.
   for (bool found = true; found;) {
     found = false;
     for (const pid_t thread : list_threads(operation)) {

@@ -115,7 +115,7 @@ class helper_policy {
     std::optional<std::uint32_t> index;  ///< empty: the kernel chooses one
     bool is_connected = false;           ///< by this or an earlier server
     std::string identifier;
-    /// Its number may now be another server's, so no operation may change it any more.
+    /// Another server may now use the device's number, so operations must not change it any more.
     bool was_disconnected = false;
   };
 

@@ -66,7 +66,7 @@ class attachment {
   /// Throws `failure` after removing a new device; a device that cannot be taken over stays. Needs
   /// CAP_SYS_ADMIN, also on the threads of the queues. Call once.
   [[nodiscard]] asio::awaitable<void> start();
-  /// From now on, `control` makes the requests about the started device.
+  /// Sends all further requests about the started device through `control`.
   void use(std::shared_ptr<device_control> control);
 
   [[nodiscard]] attachment_state state() const noexcept;

@@ -86,7 +86,8 @@ void queue_server::serve(slot& s) {
   if (found == memory_search::found) return send(s);
   ++statistics_.waited;
   s.owner = tag_owner::waiting;
-  // Behind others, a wake-up is pending or will come; after one, registering again would miss it.
+  // If other requests wait, a wake-up is pending or will come. Registering again after a wake-up
+  // would miss it.
   if (waiting_.empty()) wait_for_pages();
   waiting_.push_back(s.tag);
 }
@@ -217,7 +218,7 @@ void queue_server::turn() {
 void queue_server::leave() {
   leaving_ = true;
   stop_waiting();
-  // Not sent to the device yet, so the next server can do so.
+  // These requests have not been sent to the device, so the next server can send them.
   for (const auto tag : waiting_) {
     slots_[tag].owner = tag_owner::held;
     --statistics_.in_service;

@@ -84,8 +84,8 @@ unique_fd leave_parent(unique_fd socket) {
 }
 
 /// Exempts this process from the OOM killer, if it is privileged: after a resume, its exit would
-/// close descriptors that must stay open. Also before a resume, because the privilege to do so is
-/// dropped.
+/// close descriptors that must stay open. Called at the start, because the privilege is dropped
+/// before a resume.
 void avoid_oom_killer() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
 }

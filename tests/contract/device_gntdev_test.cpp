@@ -1,4 +1,4 @@
-// /dev/xen/gntdev without libxengnttab, as far as one domain is enough. peer/device_test.cpp maps
+// /dev/xen/gntdev without libxengnttab: tests that need only one domain. peer/device_test.cpp maps
 // pages of domain 0.
 #include <gtest/gtest.h>
 

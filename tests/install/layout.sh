@@ -11,7 +11,7 @@ fail() {
   exit 1
 }
 
-# make NAME: makes the layout of the same files.
+# make NAME: creates a layout from the same files.
 make() {
   python3 "$here/../../packaging/image/oci_layout.py" "$work/root.tar" "$work/$1" --architecture amd64 --version 1.2.3 \
     --revision 0123456789abcdef --created 1767323045

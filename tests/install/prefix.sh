@@ -6,7 +6,7 @@ set -euo pipefail
 
 build=$1 work=$2/prefix libdir=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# The prefix ends like that of the distribution's packages, whose paths are in the sources.
+# The prefix ends in /usr, like the prefix of the distribution's packages, whose paths are in the sources.
 prefix=$work/opt/usr
 unset XENPV_CUSTODIAN
 

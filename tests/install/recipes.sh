@@ -95,7 +95,7 @@ test_spec_files() {
   [[ -z $rest ]] || fail "installed files are in no package: $rest"
 }
 
-# Functions of abuild, as far as APKBUILD uses them. `cmake --install build` has been done.
+# The abuild functions that APKBUILD uses. The test has already run `cmake --install build`.
 cmake() { cp -a "$work/tree/." "$DESTDIR"; }
 amove() {
   local file

@@ -136,7 +136,7 @@ expect_line "the disk is returned" "xvdd: returned to the kernel driver" \
 expect "the driver gets the disk" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"
 
-# The two halves of a takeover, for a server that may not see the users of a disk.
+# The two halves of a takeover, for a server without the privileges to see a disk's users.
 hold 51760 xvdd
 record="$root/run/xenpv/xvdd.released"
 echo '23 1 202:49 / /srv rw - ext4 /dev/xvdd1 rw' >"$root/proc/self/mountinfo"

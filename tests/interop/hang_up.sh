@@ -88,8 +88,8 @@ kill -HUP "$server"
 expect_end "SIGHUP is forwarded to the command without a terminal, too" 5
 expect "the command received SIGHUP" told "$(cat "$dir/told")"
 
-# A killed server does not leave its command behind, and the next one removes its directory, but not
-# that of a running server.
+# A killed server does not leave its command behind. The next server removes the killed server's
+# directory, but not a running server's directory.
 "${guest[@]}" "$disk" run xvdc -- sh -c 'echo $$ >"$0/child"; exec sleep 1000' "$dir" 2>"$dir/log" &
 server=$!
 wait_for "the command runs" test -s "$dir/child"

@@ -56,7 +56,7 @@ custodian=$(child_called xenpv-custodian)
 unprivileged "the custodian" "$custodian"
 expect "the custodian's system calls are filtered" 2 "$(field "$custodian" Seccomp)"
 helper=$(child_called xenpv-helper)
-# CAP_DAC_OVERRIDE, CAP_IPC_LOCK and CAP_SYS_RESOURCE, as far as this machine grants them
+# CAP_DAC_OVERRIDE, CAP_IPC_LOCK and CAP_SYS_RESOURCE, or fewer if this machine does not grant them
 expect "the helper has few capabilities" 0 "$((0x$(field "$helper" CapPrm) & ~0x1004002))"
 
 # memory_of PID: how often the key is in the memory of a process, in binary or as text
@@ -212,7 +212,7 @@ denied "connect to another disk's socket" connect "$dir/other.sock"
 denied "control another disk" connect "$root/run/xenpv/xvdc.control"
 denied "execute a program" execute /bin/true
 denied "kill the other server" kill "$other"
-# A process of the same user, as another server would be.
+# A process of the same user, like another server.
 setpriv --reuid "$uid" --regid "$gid" --clear-groups sleep 600 &
 victim=$!
 denied "kill a process of its user" kill "$victim"

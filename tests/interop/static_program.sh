@@ -37,7 +37,7 @@ expect_line "the error names the reason" 'another supervisor' \
 intercepted -- sh -c "sleep 1000 & echo \$! >'$dir/pid'"
 expect "background processes have ended" 1 "$(status_of kill -0 "$(cat "$dir/pid")")"
 
-# Handles cross the boundary between the two ways.
+# Programs with and without libxensim.so share handles.
 expect "an inherited descriptor" "0" "$(status_of intercepted -- sh -c 'exec 9<>/dev/xen/evtchn; "$0" inherited' "$program")"
 
 # The host knows the processes, not only the supervisor.

@@ -114,7 +114,7 @@ SCRIPT
 run_step() {
   local step=$1 start=$SECONDS log=$logs/$release-packages-$1.log
   echo "== $release $step"
-  # An error ends the step, because it does not run in a condition.
+  # Run the step in the background, not in a condition: there, `set -e` would have no effect.
   (
     set -e
     "run_$step"

@@ -74,5 +74,5 @@ virtio_disk "$guest_images/root.img" snapshot=on
 qemu+=(-device "virtio-serial-$bus" -chardev "file,id=results,path=$out/results.txt"
   -device "virtserialport,chardev=results,name=xenpv.results"
   -chardev "pipe,id=orders,path=$out/orders" -device "virtserialport,chardev=orders,name=xenpv.orders")
-# exec, so that a signal to this process terminates QEMU, and its CPU time is that of this process.
+# exec, so that signals to this process reach QEMU and this process's CPU time includes QEMU's.
 exec "${qemu[@]}"

@@ -456,7 +456,7 @@ start_scenario() {
   echo "== $scenario in $places on $host${other_guests:+, guests of $guest}"
 }
 
-# finish_scenario: the host has written the results of the scenario, or stopped.
+# finish_scenario: collects the results, after the host has written them or stopped.
 finish_scenario() {
   local place
   tar -xf "$where/results.tar" -C "$out/$scenario" 2>/dev/null || true

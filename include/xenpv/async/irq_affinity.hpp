@@ -62,8 +62,8 @@ struct irq_placement {
 
 /// Moves an IRQ to a CPU and returns as write_irq_affinity() does.
 using irq_mover = std::function<int(unsigned irq, unsigned cpu)>;
-/// From now on, place_new_irq() moves IRQs with `mover`, which any thread may call: for a process
-/// that may not do so itself. Call before any other thread starts; empty: the default.
+/// Makes place_new_irq() move IRQs with `mover`, which any thread may call. For a process that
+/// lacks the privilege to move IRQs. Call before any other thread starts; empty: the default.
 void set_irq_mover(irq_mover mover);
 
 /// Moves the one IRQ that is in `after` but not in `before` to `cpu`. Reports missing kernel

@@ -46,8 +46,8 @@ struct tls_identity {
 ///     allow rw unix
 ///
 /// A rule is "allow rw", "allow ro" or "deny", followed by an identity, an address, or both, which
-/// must then both match. The first rule that matches decides; without one, access is denied. A
-/// condition that contains blanks is enclosed in double quotes.
+/// must then both match. The first rule that matches applies; if no rule matches, access is denied.
+/// A condition that contains blanks is enclosed in double quotes.
 ///
 /// "psk:USER" and "cert:SUBJECT" match this TLS identity, "psk:*" and "cert:*" any of that kind;
 /// they never match a client without TLS. "address:ADDRESS" and "address:ADDRESS/BITS" match IPv4

@@ -30,9 +30,9 @@ struct tcp_address {
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
 [[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
-/// Listens on each address of the host that this machine supports, with one socket per address; an
-/// address that the host has twice counts once. Port "0" selects any free port, the same for all
-/// sockets. Throws `failure`.
+/// Listens on each address of the host that this machine supports, with one socket per address;
+/// ignores duplicate addresses. Port "0" selects any free port, the same for all sockets. Throws
+/// `failure`.
 [[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
 
 /// A vsock address to listen on.

@@ -25,8 +25,8 @@ namespace xenpv::nbd {
 
 /// Options of a server.
 struct server_options {
-  /// Clients that may use an export at a time. Further ones wait until another one leaves; they
-  /// have completed their handshake by then, so clients without credentials do not count.
+  /// Maximum number of clients that use an export at a time. Further clients wait after their
+  /// handshake until another client disconnects. Clients without credentials do not count.
   unsigned max_connections = 16;
   /// Unfinished handshakes at a time. A further one ends the oldest handshake of the listening
   /// socket that has the most.
@@ -146,15 +146,15 @@ class server {
   /// geometry, and new clients receive it. NBD cannot notify connected clients.
   void reshape(const blk::block_device& device, const blk::geometry& geometry);
 
-  /// Call when `device` is lost for good. Its exports are no longer listed, and a client that asks
-  /// for one is refused with NBD_REP_ERR_UNKNOWN and `reason`. Connected clients stay for
-  /// withdrawal_delay, in which the device fails their requests: otherwise, they would only see the
-  /// connection close, without an error. A client whose handshake ends during that time is
-  /// disconnected at once. Idempotent.
+  /// Call when `device` is permanently lost. Its exports are no longer listed, and a client that
+  /// requests one is refused with NBD_REP_ERR_UNKNOWN and `reason`. Connected clients stay for
+  /// withdrawal_delay, during which the device fails their requests: otherwise, they would only see
+  /// the connection close, without an error. A client whose handshake ends during that time is
+  /// disconnected immediately. Idempotent.
   void withdraw(const blk::block_device& device, const std::string& reason);
 
   /// Replace the access list (null: no restrictions) or the credentials for handshakes that begin
-  /// from now on. Connected clients stay, with the rights that they have; see disconnect().
+  /// after this call. Connected clients stay and keep their rights; see disconnect().
   /// set_credentials() throws `failure` if TLS is enabled and `credentials` is null.
   /// @{
   void set_access(std::shared_ptr<const access_list> access);

@@ -79,8 +79,8 @@ struct started_custodian {
   unique_fd socket;    ///< close-on-exec
   pid_t process = -1;  ///< a child of this process, or of the process that started it
 };
-/// Starts a custodian. Throws `failure`. For a process that may not execute programs itself: it
-/// asks another process to do so (execute_custodian() in lib/xen/custodian_link.hpp).
+/// Starts a custodian. Throws `failure`. A process that must not execute programs asks another
+/// process to start the custodian (execute_custodian() in lib/xen/custodian_link.hpp).
 using custodian_starter = std::function<started_custodian()>;
 
 class custodian {

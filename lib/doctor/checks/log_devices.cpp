@@ -153,7 +153,7 @@ void judge_errors(const driver_errors& errors, check_result& result) {
            remedy);
 }
 
-/// A device for which no driver was registered when the kernel looked.
+/// A device for which no driver was registered when the kernel checked.
 struct driverless {
   std::string node = {};  ///< "device/vbd/2048"
   std::size_t line = 0;   ///< index in the log

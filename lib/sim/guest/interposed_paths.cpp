@@ -30,7 +30,7 @@ void show_device(Facts& facts, guest::device_kind device, mode_t permissions) {
   facts.st_rdev = guest::device_number(device);
 }
 
-/// Handles fstat(2) and its variants. `result` is that of the C library.
+/// Handles fstat(2) and its variants. `result` is the C library's result.
 template <class Facts>
 int stat_descriptor(int fd, Facts* facts, int result) {
   const auto device = guest::find_device(fd).kind;

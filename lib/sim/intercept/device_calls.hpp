@@ -28,7 +28,7 @@ namespace xenpv::sim::intercept {
 
 class device_calls {
  public:
-  /// `pipe_descriptor`: any pipe. Its file system is that of all pipes.
+  /// `pipe_descriptor`: any pipe; identifies the file system of pipes.
   device_calls(processes& callers, const descriptor_range& evtchn, int pipe_descriptor);
 
   /// Answers a call that opens a device.

@@ -57,7 +57,7 @@ constexpr sock_filter allow = result(SECCOMP_RET_ALLOW);
 class filter_builder {
  public:
   filter_builder() {
-    // Other ABIs of the processor, such as that of 32-bit programs, have other numbers.
+    // Other ABIs of the processor, such as the 32-bit ABI, have different system call numbers.
     program_ = {load(offsetof(seccomp_data, arch)), jump_if(BPF_JEQ, native_architecture, 1, 0),
                 allow, load(offsetof(seccomp_data, nr))};
   }

@@ -60,7 +60,7 @@ struct node {
 ring_state ring_after(ring_state before, step s, kind outcome) {
   switch (s) {
     case step::publish:
-      // A publish that failed may have been carried out in part.
+      // A failed publish may have taken effect in part.
       return ring_state::published;
     case step::finish:
       return outcome == kind::done ? ring_state::in_use : before;

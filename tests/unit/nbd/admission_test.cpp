@@ -200,8 +200,8 @@ TEST(admission, ignores_clients_that_it_does_not_know) {
   EXPECT_EQ(machine.request_seat(7).result, verdict::evicted);
 }
 
-/// Random clients. Checks all bounds after every step, that nobody waits while a seat is free, and
-/// that every client that stays gets a seat in the end.
+/// Random clients. Checks all bounds after every step, that no client waits while a seat is free,
+/// and that every client that stays eventually gets a seat.
 TEST(admission, keeps_all_bounds_for_any_sequence_of_events) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     std::mt19937 random(seed);

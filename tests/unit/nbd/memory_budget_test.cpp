@@ -167,8 +167,8 @@ TEST(memory_budget, leaves_half_to_requests_when_there_are_very_many_connections
   EXPECT_TRUE(users[0]->account.try_take(guaranteed + 256 * kib));
 }
 
-/// Random requests of accounts on several threads: the limit holds, all memory returns, and nobody
-/// waits forever.
+/// Random requests of accounts on several threads: the limit holds, all memory is returned, and no
+/// account waits forever.
 TEST(memory_budget, is_safe_to_use_on_several_threads) {
   memory_budget budget(8 * mib);
   std::atomic<unsigned> completed{0};

@@ -165,7 +165,7 @@ TEST(server_seats, a_client_that_leaves_while_it_waits_frees_its_place) {
     (void)co_await second->receive(18);
     co_await second->send(go_disk);
     co_await until_waiting(rig, 1);
-    // With data behind NBD_OPT_GO, the end of the stream is not visible to a read.
+    // If data follows NBD_OPT_GO, a read does not reach the end of the stream.
     co_await second->send(read_request(1, 0, 512));
     second.reset();
     co_await until_waiting(rig, 0);

@@ -10,7 +10,7 @@
 
 namespace xenpv::sandbox {
 
-/// Whether the thread blocks all signals, as that of libxenstore does.
+/// Whether the thread blocks all signals, like libxenstore's thread.
 enum class signal_mask { none, all };
 
 class waiting_thread {

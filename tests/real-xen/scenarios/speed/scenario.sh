@@ -1,5 +1,5 @@
 # Compares the block engine and the NBD server with existing software, on RAM disks with the same
-# blkback. In each round, every load runs once in every way. Other activity on the machine changes
+# blkback. In each round, every load runs once on every setup. Other activity on the machine changes
 # the results within seconds, so only results from the same round are compared. Reports the medians
 # of these ratios over all rounds:
 #   bench.LOAD       xenpv-disk bench to the better of two fio engines on the kernel block device

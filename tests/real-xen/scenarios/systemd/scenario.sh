@@ -54,7 +54,7 @@ ended() {
   check "$1.order" stopped_in_order
 }
 
-# stopped_in_order: true if systemd reported the end of the mount before that of its disk.
+# stopped_in_order: true if systemd unmounted the file system before it stopped the disk.
 stopped_in_order() {
   awk '/Unmounted.*data/ { unmounted = NR } /Stopped.*PV disk xvdb/ { stopped = NR }
     END { exit !(unmounted && unmounted < stopped) }' "/var/log/xen/console/guest-$place.log"
