@@ -148,7 +148,7 @@ finish_begun() {
   conclude "$1" "$status" "${begun[$1]}"
 }
 
-# end_begun: kills what is still running when this script ends early.
+# end_begun: kills the stages that are still running when this script ends early.
 end_begun() {
   local process
   for process in "${processes[@]}"; do

@@ -23,7 +23,7 @@ struct background_start {
 /// announces. The second process has its own session, and also logs to syslog. Throws `failure`.
 [[nodiscard]] background_start start_in_background(std::ostream& out);
 
-/// Makes the first process print `line` and exit. Discards stderr from now on.
+/// Makes the first process print `line` and exit. Discards all further output to stderr.
 void announce(background_start& start, std::string_view line);
 
 }  // namespace xenpv::disk_app

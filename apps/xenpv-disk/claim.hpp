@@ -58,8 +58,8 @@ struct connected_disk {
                                                            device_options options,
                                                            std::string identity);
 
-/// Returns a disk to the kernel driver and logs the result. The disk was taken over from that
-/// driver and is now closed. Through `confined` unless it is null.
+/// Returns a closed disk that was taken over from the kernel driver to that driver, and logs the
+/// result. Uses `confined` unless it is null.
 [[nodiscard]] asio::awaitable<void> give_back(async::runtime& runtime, blkfront::listed_device disk,
                                               confinement* confined = nullptr);
 

@@ -144,7 +144,8 @@ std::vector<sandbox::path_rule> files_of_a_server(const std::vector<std::string>
   if (was_started_from_terminal()) out.push_back({"/dev/tty", use});
   for (const auto& path : readable) {
     out.push_back({readable_part(path), file_rights::read});
-    // Symbolic links to files elsewhere, such as live/ to archive/ of certificate clients.
+    // These files may be symbolic links to another directory, as certificate clients create them
+    // (live/ to archive/).
     for (const auto& file : files_of_a_reload(path))
       out.push_back({readable_part(file), file_rights::read});
   }

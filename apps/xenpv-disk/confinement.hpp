@@ -88,7 +88,7 @@ class confinement {
   std::unique_ptr<state> state_;
 };
 
-/// Keeps the memory of a process secret that is about to read keys: sandbox::hide_memory(), unless
+/// Hides the memory of a process that is about to read keys: sandbox::hide_memory(), unless
 /// this is a sanitizer build, which traces its own process.
 void hide_keys();
 

@@ -36,8 +36,8 @@ struct export_spec {
 [[nodiscard]] result<void> check_part(const export_part& part, std::string_view disk);
 
 /// Completes `exports` with options that apply to all of them (`read_only`), or to the only one
-/// (`name` and `part`). Errors: such an option with several exports, or one that an export sets
-/// already; more than one default export.
+/// (`name` and `part`). Returns an error if such an option is given with several exports or is
+/// already set for the export, or if there is more than one default export.
 [[nodiscard]] result<void> apply_common_options(std::vector<export_spec>& exports,
                                                 const std::string& name, const export_part& part,
                                                 bool read_only);

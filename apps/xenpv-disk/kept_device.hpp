@@ -22,7 +22,8 @@ struct kept_device {
 
 /// Returns the identifier that the kernel stores for the server of a disk ("xvdb").
 [[nodiscard]] std::string device_identifier(const std::string& disk);
-/// Returns the disk of an identifier. Throws errc::invalid_argument if it is not one of ours.
+/// Returns the disk that an identifier names. Throws errc::invalid_argument if device_identifier()
+/// did not create the identifier.
 [[nodiscard]] std::string disk_of_identifier(const std::string& identifier);
 
 /// Writes the record. Throws `failure`.

@@ -50,8 +50,8 @@ int status_of_problem(const std::error_code& problem) {
 /// The command and how it ended.
 struct command_run {
   const std::vector<std::string>& command;
-  /// As a shell sets it: the exit status, 128 plus the signal, or 126 or 127 for a command that
-  /// cannot be run.
+  /// Set as in a shell: the command's exit status, 128 plus the signal, or 126 or 127 for a command
+  /// that cannot be run.
   int& status;
   int stop_signal = SIGTERM;  ///< sent to the command if the disk is lost or a signal arrives
 };

@@ -1,4 +1,4 @@
-// The system calls of a server after its start. Found with --sandbox=log.
+// The system calls that a server may make after its start, as determined with --sandbox=log.
 #pragma once
 
 #include "confinement.hpp"

@@ -35,8 +35,7 @@ struct server_answers {
 /// Queries running servers for their reports, all at the same time, for at most 5 seconds: all
 /// servers if `disk` is empty, otherwise only the server of `disk`, which may be any name of the
 /// disk. If that server answers, ignores other servers. Throws `failure` if no server serves that
-/// disk, and another one (errc::timed_out) if the server that serves it, or may serve it, is
-/// silent.
+/// disk, with errc::timed_out if a server that serves it, or may serve it, does not answer.
 [[nodiscard]] server_answers ask_servers(const std::string& disk);
 
 /// Sends a request other than "status" to the server of `disk`, which may be any name of the disk.

@@ -41,9 +41,8 @@ struct service_work {
   /// Called before the service stops, while clients are still served.
   std::function<asio::awaitable<void>()> before_stop{};
   /// Reads the configuration again. Called on SIGHUP and for the reload command, on the control
-  /// thread. Throws a `failure`,
-  /// which is logged, and then leaves the previous configuration in effect. If empty, SIGHUP does
-  /// as `on_hang_up` defines.
+  /// thread. If it throws `failure`, the error is logged and the previous configuration stays in
+  /// effect. If empty, `on_hang_up` defines the effect of SIGHUP.
   std::function<asio::awaitable<void>()> reload{};
   hang_up on_hang_up = hang_up::stops_if_started_from_terminal;
   /// Called with the signal that stops the service, before the service stops.

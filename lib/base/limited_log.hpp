@@ -28,7 +28,7 @@ class limited_log {
   /// number of messages withheld since then.
   void write(std::string_view text, time_point now);
   /// Writes the number of messages withheld and the last of them, if the interval is over or
-  /// `is_final`. In a steady stream, messages thus still appear one by one.
+  /// `is_final`.
   void flush(time_point now, bool is_final = false);
 
   /// When to call flush(); nullopt if no message is withheld.

@@ -42,7 +42,7 @@ int severity_of(log_level level) noexcept {
   return LOG_INFO;
 }
 
-/// True if stderr takes PIPE_BUF bytes now, or fails at once.
+/// True if a write of PIPE_BUF bytes to stderr would not block: it succeeds or fails immediately.
 bool stderr_is_ready(int limit) noexcept {
   pollfd entry{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
   return ::poll(&entry, 1, limit) != 0;

@@ -39,10 +39,10 @@ void write_message(std::string_view text) noexcept;
 void set_line_format(line_format format);
 /// Returns the line of a message, with newline, as it appears in the log. Thread-safe.
 [[nodiscard]] std::string format_log_line(log_level level, std::string_view text);
-/// Sends later messages to the log daemon, too. Call before any thread starts.
+/// Also sends later messages to the log daemon. Call before any thread starts.
 void add_syslog(std::string program);
 
-/// Waits until the messages so far are written, for at most `limit`. Returns whether they are.
+/// Waits at most `limit` until all queued messages have been written. Returns true if they have.
 /// Never throws. Thread-safe.
 bool flush_log(std::chrono::milliseconds limit) noexcept;
 

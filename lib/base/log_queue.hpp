@@ -1,6 +1,6 @@
 // The bounded queue of log messages and the thread that writes them. Any thread adds messages and
 // never waits for I/O; the queue's own thread writes. Owned by log_output.cpp, and by the thread
-// itself if a write blocks for ever.
+// itself if a write blocks indefinitely.
 #pragma once
 
 #include <sys/types.h>
@@ -41,8 +41,8 @@ class log_queue {
   void push(const log_message& message) noexcept;
   /// Waits until the messages so far are written, for at most `limit`. Returns whether they are.
   bool flush(std::chrono::milliseconds limit);
-  /// Writes the messages so far, for at most `limit`, and ends the thread. If a write blocks, gives
-  /// up the messages and leaves the thread to itself.
+  /// Writes the queued messages, for at most `limit`, and ends the thread. If a write blocks, drops
+  /// the messages and detaches the thread.
   void stop(std::chrono::milliseconds limit);
 
  private:

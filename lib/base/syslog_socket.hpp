@@ -17,9 +17,9 @@ class syslog_socket {
   /// `program` precedes each message. Connects when the first message is sent.
   explicit syslog_socket(std::string program, std::string path = "/dev/log");
 
-  /// Sends a message with one of syslog's severities, such as LOG_ERR. Waits at most `limit`; not
-  /// at all while the daemon does not read. Reports dropped messages with the next one that the
-  /// daemon takes. Reconnects to a restarted daemon. Never throws.
+  /// Sends a message with one of syslog's severities, such as LOG_ERR. Waits at most `limit`; does
+  /// not wait again while the daemon is stalled. Reports dropped messages with the next message
+  /// that the daemon accepts. Reconnects to a restarted daemon. Never throws.
   void send(int severity, std::string_view text, std::chrono::milliseconds limit) noexcept;
   /// Closes the connection; the next message opens a new one.
   void disconnect() noexcept { socket_.reset(); }

@@ -10,8 +10,8 @@
 namespace xenpv {
 namespace {
 
-/// Bounds the files of a capture, which come from another machine. No file of a guest that xenpv
-/// reads is nearly as large.
+/// Bounds the size of files in a capture, which come from another machine. The files that xenpv
+/// reads in a guest are far smaller.
 constexpr std::size_t largest_file = 64 << 20;
 
 }  // namespace

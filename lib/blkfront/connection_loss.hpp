@@ -1,4 +1,4 @@
-// How a connection to a backend ended, with respect to the backend's write cache.
+// The end of a connection to a backend and its effect on the backend's write cache.
 // connection_machine chooses the value and each queue acts on it.
 #pragma once
 

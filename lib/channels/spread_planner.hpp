@@ -22,7 +22,7 @@ class spread_planner {
   /// Plans for the channels whose CPU is in `cpus`. Keeps a reference to `input`.
   spread_planner(const balance_input& input, const std::vector<unsigned>& cpus);
 
-  /// Returns the steps, or none if all of them together are not worth it.
+  /// Returns the steps, or none if their total gain is too small.
   [[nodiscard]] std::vector<planned_step> plan();
 
  private:

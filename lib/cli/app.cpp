@@ -68,7 +68,7 @@ int app::run(int argc, const char* const* argv) {
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   std::ostringstream messages;
   const auto status = run(arguments, std::cout, messages);
-  // Not std::cerr: a server whose stderr nobody reads must also exit.
+  // Not std::cerr: a server must exit even if its stderr is not read.
   write_message(messages.str());
   return static_cast<int>(status);
 }

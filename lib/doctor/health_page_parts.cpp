@@ -77,7 +77,7 @@ std::string curve_legend(const std::vector<probe::named_figures>& all) {
 }
 
 /// Renders the latency distributions of all CPUs in one chart, then one histogram per CPU. With
-/// many CPUs, only the latest ones have colours and histograms.
+/// many CPUs, only those with the highest maximum lateness have colours and histograms.
 std::string charts(std::vector<probe::named_figures> all) {
   const auto scale = probe::scale_of(all);
   std::string note;

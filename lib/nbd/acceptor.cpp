@@ -19,7 +19,7 @@ namespace {
 /// The listener stays readable while nothing can be accepted, so an immediate retry would spin.
 constexpr std::chrono::milliseconds retry_interval(100);
 
-/// How often a client that is leaving may fail to free its descriptor.
+/// The number of retries while a disconnecting client has not freed its descriptor yet.
 constexpr int most_pauses = 10;
 
 bool is_shortage(int problem) {

@@ -23,8 +23,9 @@ class acceptor {
     std::function<void(unique_fd socket, std::size_t listener)> accepted;
     /// Whether to wait for a call to room_changed() before the next client.
     std::function<bool()> is_congested;
-    /// The next client would use a descriptor of the reserve. Makes another client leave; returns
-    /// false if none can, so that the new one is disconnected.
+    /// Called if the new client uses a descriptor from the reserve. Disconnects another client to
+    /// free a descriptor. Returns false if there is no such client; the new client is then
+    /// disconnected.
     std::function<bool()> free_descriptor;
     std::function<void(std::string problem)> failed;
   };
@@ -33,7 +34,7 @@ class acceptor {
 
   /// Accepts clients until cancel(). Does not throw.
   [[nodiscard]] asio::awaitable<void> run(unique_fd socket, std::size_t listener);
-  /// Ends all run(). Later ones end at once.
+  /// Ends all calls to run(). Later calls return immediately.
   void cancel();
   /// Call when a client has left.
   void room_changed() { room_changed_.notify(); }

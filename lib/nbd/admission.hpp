@@ -46,8 +46,9 @@ class admission {
   /// Marks a client as authenticated: it is evicted only if all others are also authenticated.
   void authenticated(client_id client);
 
-  /// Evicts the oldest unfinished handshake of the listener with the most of them, and returns it;
-  /// nullopt if there is none. Prefers clients that are not authenticated. `except` stays.
+  /// Evicts the oldest unfinished handshake of the listener with the most unfinished handshakes,
+  /// and returns it; nullopt if there is none. Prefers unauthenticated clients. Never evicts
+  /// `except`.
   [[nodiscard]] std::optional<client_id> make_room(client_id except = 0);
 
   enum class verdict : std::uint8_t {

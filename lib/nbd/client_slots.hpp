@@ -57,9 +57,9 @@ class client_slots {
   /// Returns the queue of `device` with the fewest clients.
   [[nodiscard]] std::size_t least_used_queue(blk::block_device& device) const;
 
-  /// The client has arrived on the thread of `executor`.
+  /// Call when the client has arrived on the thread of `executor`.
   static void arrive(client_slot& slot, const asio::any_io_executor& executor);
-  /// The client leaves its thread. Returns the executor that it left.
+  /// Call when the client leaves its thread. Returns the executor of that thread.
   static asio::any_io_executor depart(client_slot& slot);
   /// Calls `action` on the client's thread.
   static void post(client_slot& slot, client_slot::action action);

@@ -36,7 +36,7 @@ struct connection_options {
   std::function<void()> authenticated;
 };
 
-/// How a part of the negotiation ended.
+/// The outcome of a part of the negotiation.
 struct handshake_result {
   enum class ending : std::uint8_t {
     selected,  ///< the client has selected an export
@@ -75,8 +75,8 @@ class connection final : public std::enable_shared_from_this<connection> {
   [[nodiscard]] asio::awaitable<handshake_result> accept_choice();
   /// Refuses the client's selection and closes the connection.
   [[nodiscard]] asio::awaitable<void> refuse_choice(seat_refusal refusal);
-  /// Ends the handshake at once, because the server stops: refuses a client that waits for a seat,
-  /// answers options that have already arrived, and hangs up.
+  /// Ends the handshake immediately because the server stops: refuses a client that waits for a
+  /// seat, answers options that have already arrived, and hangs up.
   void stop_handshake();
   /// Gives up the socket, after the last operation on it. Then call attach() on another thread.
   void detach();

@@ -9,7 +9,7 @@
 namespace xenpv::nbd {
 
 /// Owns uninitialised memory. Large buffers are mapped, not allocated: their memory returns to the
-/// system at once. The heap would keep it, once per thread, beyond the server's limit.
+/// system immediately. The heap would keep it, once per thread, beyond the server's limit.
 class data_buffer {
  public:
   /// Returns an empty buffer if there is not enough memory.

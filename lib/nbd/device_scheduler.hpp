@@ -1,14 +1,14 @@
 // Decides the order in which the connections of a device queue use the device, so that one
 // connection cannot delay the others by more than a fraction of a millisecond.
 //
-// A connection with few bytes at the device uses it at once. The device requests of the others wait
-// in a queue per connection, served in turn, while the device has enough to do. "Enough" is little
-// when a connection with few bytes was active recently, on any queue of the device: its requests
-// then find a short queue at the device.
+// Requests of a connection with few bytes in flight start immediately. Device requests of other
+// connections wait in one queue per connection, served in turn, while the bytes in flight at the
+// device exceed a limit. The limit is low if a connection with few bytes in flight was active
+// recently, on any queue of the device: its requests then find a short queue at the device.
 //
 // One scheduler per queue, used on the queue's thread. Owned by device_traffic, which the server
-// owns and whose table of recent activity all threads share. Orders nothing but the start of
-// requests: NBD does not order requests in flight.
+// owns and whose table of recent activity all threads share. Orders only the start of requests: NBD
+// does not order requests in flight.
 #pragma once
 
 #include <atomic>
@@ -87,7 +87,7 @@ class device_scheduler {
   device_scheduler& operator=(const device_scheduler&) = delete;
 
   void add(flow& /*connection*/) noexcept { activity_.add_connection(); }
-  /// `connection` has no requests at the device and none waiting.
+  /// Requires that `connection` has no requests at the device and none waiting.
   void remove(flow& connection) noexcept;
 
   /// Passes `r` to the device, now or later. The requests of one connection start in order.
@@ -114,7 +114,7 @@ class device_scheduler {
   }
 
  private:
-  /// The cost of a request in addition to that of its data.
+  /// The cost of a request in addition to its length.
   static constexpr std::uint32_t fixed_cost = std::uint32_t{12} << 10;
   /// The assumed cost of a discard; the real cost depends on the backend.
   static constexpr std::uint32_t discard_cost = std::uint32_t{64} << 10;

@@ -15,8 +15,8 @@ using wire::nbd_error;
 
 namespace {
 
-/// Maximum number of device requests of a connection's requests in pieces, including chunks that
-/// are not sent yet.
+/// Maximum number of device requests for all client requests of a connection that are split into
+/// pieces, including chunks that are not sent yet.
 constexpr unsigned most_pieces = 16;
 /// The same for one WRITE_ZEROES, TRIM or chunked READ.
 constexpr unsigned most_pieces_of_one = 4;
@@ -405,7 +405,7 @@ void dispatcher::chunk_sent(device_request& child) noexcept {
   submit_pieces();
 }
 
-/// Called when a device request of a request in pieces is complete and, for a chunk, sent.
+/// Called when a device request of a split client request is complete and, for a chunk, sent.
 void dispatcher::piece_ended(client_request& request) {
   if (request.error != nbd_error::none) request.left = 0;
   if (!request.is_listed) {

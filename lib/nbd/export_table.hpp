@@ -1,5 +1,5 @@
-// The exports of a server: which part of which device each one offers, and how. Indices are stable:
-// exports are never removed.
+// The exports of a server. Each export offers a part of a device, with its own options. Indices are
+// stable: exports are never removed.
 //
 // Owned by a server, on its control thread. Does not own the devices.
 #pragma once

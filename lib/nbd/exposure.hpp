@@ -27,7 +27,7 @@ struct exposure_facts {
   bool has_keys = false;                ///< TLS with pre-shared keys; otherwise certificates
   bool verify_peer = false;             ///< clients need a certificate
   const access_list* access = nullptr;  ///< null: no list
-  bool read_only = false;               ///< nobody can write
+  bool read_only = false;               ///< no client can write
 };
 
 struct exposure {

@@ -113,15 +113,15 @@ unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t>
   const auto action = fmt::format("listen on {}", path);
   remove_stale(path, address, action);
   auto out = make_unix_socket();
-  // Linux gives the file the mode of the socket, less the umask: until the group is set, nobody can
-  // connect. Unlike a changed umask, this does not affect other threads.
+  // Linux gives the file the socket's mode, reduced by the umask: no client can connect until the
+  // group is set. Unlike a changed umask, this does not affect other threads.
   if (::fchmod(out.get(), 0) != 0) throw_errno(action);
   // Does not follow a symbolic link: if the name exists, bind(2) fails.
   if (::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     throw_errno(action);
   bound_file file(path, action);
   if (group) file.set_group(*group);
-  // Listening first would admit nobody: the mode is still 0.
+  // Clients cannot connect yet, because the mode is still 0.
   if (::listen(out.get(), listen_backlog) != 0) throw_errno(action);
   file.set_mode(mode);
   file.finished();

@@ -40,7 +40,7 @@ void memory_budget::close() noexcept {
   grant_to_waiters();
 }
 
-/// Returns the most that `shared_` may reach by granting a request of `bytes` bytes.
+/// Returns the maximum value that `shared_` may reach when a request of `bytes` bytes is granted.
 std::uint64_t memory_budget::limit_for(std::uint64_t bytes) const noexcept {
   // With very many connections, the guaranteed parts use at most half of the budget.
   const auto all = limit_ - std::min(accounts_ * guaranteed, limit_ / 2);

@@ -97,7 +97,7 @@ class memory_account {
     used_ -= bytes;
     if (used_ == 0 || credit_ - used_ > most_unused) return_credit();
   }
-  /// Ends a wait. Bytes that were granted meanwhile go to other connections.
+  /// Cancels a wait. Bytes that were granted during the wait go to other connections.
   void stop_waiting() noexcept;
 
   /// In bytes.

@@ -84,7 +84,7 @@ class negotiation {
   [[nodiscard]] negotiation_step next();
 
   /// Call after the TLS handshake: all further bytes come through TLS. Discards all earlier
-  /// agreements. `rights`: the client's rights from now on.
+  /// agreements. `rights`: the client's rights after the handshake.
   void tls_started(access rights = access::read_write);
   /// Answers the client's choice of an export: the transmission begins.
   void admit();

@@ -107,7 +107,7 @@ class session final : public session_base {
       const auto& [header, checked] = next;
       if (!dispatcher_.prepare(header, checked)) {
         commit();
-        // Then checks the request again, because the export may have changed meanwhile.
+        // Then checks the request again, because the export may have changed during the wait.
         if (dispatcher_.is_waiting()) co_await changed_.wait();
         continue;
       }

@@ -1,5 +1,5 @@
 // The measured part of ipi_probe: the calls on the calling thread, and the threads that must run on
-// the other CPUs meanwhile. Does not count IPIs or evaluate results.
+// the other CPUs during the calls. Does not count IPIs or evaluate results.
 #pragma once
 
 #include <atomic>

@@ -147,8 +147,8 @@ class call_filter::reporter {
 
  private:
   void install_trap(const call_policy& policy);
-  /// In mode `log`, the kernel asks this object's supervisor about each call outside the policy. It
-  /// is a thread apart from that which logs: the latter may make such calls.
+  /// In mode `log`, the kernel asks this object's supervisor thread about each call outside the
+  /// policy. A separate thread writes the log, because logging may itself make such calls.
   void install_supervisor(const call_policy& policy);
   void supervise(int listener);
   void permit_call(int listener);
@@ -258,7 +258,7 @@ void call_filter::reporter::write_log() {
       {{reports_.reader.get(), POLLIN, 0}, {stop_.reader.get(), POLLIN, 0}}};
   for (;;) {
     if (::poll(watched.data(), watched.size(), -1) < 0) continue;
-    if (watched[0].revents == 0) return;  // first writes what has been reported
+    if (watched[0].revents == 0) return;  // stop only after all reports have been logged
     denied_call call;
     if (::read(reports_.reader.get(), &call, sizeof call) != sizeof call) continue;
     if (const auto message = log_.add(call, names_.find(call.number))) log().warn("{}", *message);

@@ -13,10 +13,10 @@ namespace xenpv::sandbox {
 /// Runs in a signal handler, so it may only make system calls. Returns 0 or an errno value.
 using thread_function = int (*)(const void* argument) noexcept;
 
-/// Runs `function` with `argument` on all threads, on the calling one last, and returns when all
-/// are done. Threads that start meanwhile are included. `operation` describes the function in error
-/// messages. Not while another thread calls setuid(2) or a similar function. Throws `failure`: the
-/// first error, or errc::timed_out if a thread does not respond within seconds.
+/// Runs `function` with `argument` on all threads, on the calling thread last, and returns when all
+/// are done. Includes threads that start during the call. `operation` describes the function in
+/// error messages. Do not call while another thread calls setuid(2) or a similar function. Throws
+/// `failure`: the first error, or errc::timed_out if a thread does not respond within seconds.
 void run_on_every_thread(thread_function function, const void* argument, const char* operation);
 
 /// Removes `signal` from the signal masks of all threads. Throws as run_on_every_thread() does.

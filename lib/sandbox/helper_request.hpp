@@ -121,8 +121,8 @@ class helper_policy {
 
   explicit helper_policy(helper_role role) noexcept : role_(role) {}
 
-  /// Checks a request with this number of descriptors. Carries out those of the preparation.
-  /// Returns an error that names the operation if the request is not permitted.
+  /// Checks a request with this number of descriptors. Carries out preparation requests (seal and
+  /// add_*). Returns an error that names the operation if the request is not permitted.
   [[nodiscard]] result<void> admit(const helper_request& request, std::size_t descriptors);
 
   [[nodiscard]] bool is_sealed() const noexcept { return sealed_; }

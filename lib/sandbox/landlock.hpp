@@ -37,7 +37,7 @@ struct path_rule {
 /// Whether new TCP connections and listeners are permitted (Linux 6.7).
 enum class tcp_rights { unrestricted, none };
 
-/// Why Landlock is not applied.
+/// The reason why Landlock is not applied.
 enum class landlock_state {
   applied,
   not_supported,  ///< the kernel is older than 5.13 or was built without it

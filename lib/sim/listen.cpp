@@ -33,7 +33,8 @@ unique_fd listen_at(const std::filesystem::path& path, int type, std::optional<u
   const auto address = address_of(path);
   ::unlink(path.c_str());
   unique_fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  // The file gets the mode of the socket, reduced by the umask: nobody can connect before a chmod.
+  // The file gets the socket's mode, reduced by the umask: other users cannot connect before a
+  // chmod.
   if (!socket || ::fchmod(socket.get(), user ? 0666 : 0600) != 0 ||
       ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       (user && ::chmod(path.c_str(), 0666) != 0) || ::listen(socket.get(), SOMAXCONN) != 0)

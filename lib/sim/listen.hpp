@@ -14,9 +14,9 @@
 namespace xenpv::sim {
 
 /// Listens at `path`, replacing an existing file. `type` is a socket(2) type; close-on-exec is
-/// always set. The file's permissions admit everybody if there is an additional `user`, and only
-/// the owner otherwise; accept_permitted() decides in both cases. Throws `failure`, with a separate
-/// message if `path` is too long for a Unix socket.
+/// always set. The file's permissions admit all users if there is an additional `user`, and only
+/// the owner otherwise; in both cases, accept_permitted() checks the peer. Throws `failure`, with a
+/// separate message if `path` is too long for a Unix socket.
 [[nodiscard]] unique_fd listen_at(const std::filesystem::path& path, int type,
                                   std::optional<uid_t> user = {});
 
@@ -26,7 +26,7 @@ namespace xenpv::sim {
 [[nodiscard]] unique_fd accept_permitted(int listener, int flags, std::optional<uid_t> user = {});
 
 /// Makes a directory accessible to its owner only or, if there is an additional `user`, searchable
-/// for everybody. Throws `failure`.
+/// for all users. Throws `failure`.
 void restrict_directory(const std::filesystem::path& directory, std::optional<uid_t> user);
 
 /// Connects to a socket created by listen_at(). Throws `failure`.

@@ -1,4 +1,4 @@
-// How the simulated xenstored answers CONTROL requests (`xenstore-control`).
+// Options for the simulated xenstored's replies to CONTROL requests (`xenstore-control`).
 #pragma once
 
 namespace xenpv::sim {

@@ -25,8 +25,8 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds poll_interval(50);
-/// How soon the kernel notices that a server has died with all tags of a queue in use. The timeout
-/// has no effect while the server lives.
+/// The time after which the kernel detects that a server has died with all tags of a queue in use.
+/// The timeout has no effect while the server is running.
 constexpr std::uint32_t notice_death_ms = 2000;
 
 std::size_t least_pages_of(blk::block_device& device) {

@@ -178,7 +178,8 @@ class queue_ring final : public kernel_queue {
                 sizeof content);
   }
 
-  /// Repeats because the kernel may deliver requests, and the listener prepare commands, meanwhile.
+  /// Repeats, because the kernel may have delivered requests and the listener may have prepared
+  /// commands during an iteration.
   void run() {
     is_running_ = true;
     do {

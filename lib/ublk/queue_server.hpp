@@ -58,10 +58,10 @@ class queue_server final : public queue_listener,
   [[nodiscard]] const queue_statistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] tag_owner owner(std::uint16_t tag) const noexcept { return slots_[tag].owner; }
 
-  /// From now on, serves no new request, so that the kernel passes them to the next server.
+  /// Stops serving new requests, so that the kernel passes them to the next server.
   void leave();
-  /// Completes all requests with EIO, also future ones. Requests in flight to the device continue
-  /// without an effect on the kernel.
+  /// Completes all requests with EIO, including future ones. Requests in flight to the device
+  /// continue without an effect on the kernel.
   void fail_all();
   /// Closes the kernel's queue. The object stays alive until the device has completed its requests.
   void close();

@@ -43,7 +43,7 @@ class custodian_duty {
   void close_held() noexcept;
   /// Closes the descriptors that are not affected by a resume.
   void close_releasable() noexcept;
-  /// True if a resume requires some descriptor to stay open for ever.
+  /// True if a resume requires some descriptor to stay open permanently.
   [[nodiscard]] bool must_stay() const noexcept;
   [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }
   /// True if the main process stopped cleanly.

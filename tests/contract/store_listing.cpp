@@ -182,7 +182,7 @@ struct tree_reader {
       for (const auto& name : store.list(absolute))
         read(path.empty() ? name : path + '/' + name);
     } catch (const std::system_error& error) {
-      // Another program may have removed the node meanwhile, or made it private.
+      // Another program may have removed the node in the meantime, or made it private.
       const auto code = error.code().value();
       if (path.empty() || (code != ENOENT && code != EACCES)) throw;
     }

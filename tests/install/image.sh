@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # image.sh BUILD WORK: makes the container image of BUILD with packaging/image.sh, twice, and runs the simulator in
 # its root file system. Needs root and a Debian mirror, and takes two minutes, so ctest does not run it. Exit status: 0
-# if all is well, 1 if not, 77 if something is missing.
+# on success, 1 on failure, 77 if a requirement is missing.
 set -euo pipefail
 
 build=$(realpath "$1") work=$(realpath -m "$2")/image

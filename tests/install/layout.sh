@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# layout.sh WORK: makes an OCI image layout of a few files, and checks it, also with skopeo, if that is installed.
+# layout.sh WORK: creates an OCI image layout from a few files and checks it, if possible also with skopeo.
 # image.sh tests the complete container image.
 set -euo pipefail
 

@@ -50,7 +50,7 @@ make_tree() {
   commit start
 }
 
-# set_version VERSION: in all files that name it.
+# set_version VERSION: sets the version in all files that contain it.
 set_version() {
   sed -i "s/^project(xenpv VERSION [^ ]*/project(xenpv VERSION $1/" "$tree/CMakeLists.txt"
   sed -i "s/^Version:\( *\).*/Version:\1$1/" "$tree/packaging/rpm/xenpv.spec"

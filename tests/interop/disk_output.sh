@@ -151,7 +151,7 @@ expect "status without servers succeeds" 0 "$(ask_json 'len(disks)' status)"
 expect "status without servers says so" "xenpv-disk: info: no server is running; start one with xenpv-disk serve" \
   "$(refused status)"
 
-# Addresses. The printed commands and URIs work from everywhere, whatever the names are.
+# Addresses. The printed commands and URIs work in any directory and for any names.
 cd "$dir"
 serve xvdb --unix relative.sock
 expect "the URI of a relative path is absolute" "nbd+unix:///xvdb?socket=$dir/relative.sock" "$(head -1 "$dir/out")"

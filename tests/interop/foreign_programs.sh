@@ -81,7 +81,7 @@ vchan() {
 ROLES
 }
 
-# In the simulator, xenpv-evtchn must be told that the hypervisor is real: without XENPV_ROOT.
+# Without XENPV_ROOT, xenpv-evtchn treats the simulated hypervisor as a real one.
 listed() { in_domain 0 env -u XENPV_ROOT "$evtchn" list --lsevtchn "$@"; }
 
 lsevtchn() {

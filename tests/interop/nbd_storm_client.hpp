@@ -51,7 +51,7 @@ class problem_count {
   unsigned count_ = 0;
 };
 
-/// A libnbd connection. For one thread.
+/// A libnbd connection. Use on one thread only.
 class connection {
  public:
   explicit connection(const std::string& uri) : handle_(nbd_create()) {

@@ -59,7 +59,7 @@ helper=$(child_called xenpv-helper)
 # CAP_DAC_OVERRIDE, CAP_IPC_LOCK and CAP_SYS_RESOURCE, or fewer if this machine does not grant them
 expect "the helper has few capabilities" 0 "$((0x$(field "$helper" CapPrm) & ~0x1004002))"
 
-# memory_of PID: how often the key is in the memory of a process, in binary or as text
+# memory_of PID: prints how often the key occurs in the process's memory, in binary or as text
 text=$(printf %s "$key" | od -An -v -tx1 | tr -d ' \n')
 memory_of() { python3 "$here/memory_scan.py" "$1" "$key" "$text" | awk '{ print $1 + $2 }'; }
 expect "the key is in the server's memory" yes "$([ "$(memory_of "$server")" -gt 0 ] && echo yes)"

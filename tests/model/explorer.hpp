@@ -1,7 +1,7 @@
 // Enumerates all sequences of choices in a deterministic run. Each run repeats the previous run up
 // to the last choice that has an untried alternative, and takes that alternative.
 //
-// Independent of the explored system. For one thread.
+// Independent of the explored system. Single-threaded.
 #pragma once
 
 #include <cstddef>

@@ -43,7 +43,7 @@ make_next_version() {
   done
 }
 
-# Records the calls of the packages' scripts in a system that seems to run systemd, with a disk attached.
+# Records the calls that the packages' scripts make. The system appears to run systemd, with a disk attached.
 fake_systemd() {
   [[ ! -e /usr/bin/systemctl ]] || fail "this system has systemd"
   mkdir -p /run/systemd/system

@@ -134,7 +134,7 @@ TEST(qemu_backend, returns_the_data_of_random_writes) {
     co_await disk->flush();
     co_await disk->close();
   });
-  // A new connection, so that nothing in this process or in the ring can help.
+  // A new connection, so that the data cannot come from this process or from the old ring.
   with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, path_of(xvdb));
     piece_queue queue;

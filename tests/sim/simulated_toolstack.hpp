@@ -1,7 +1,7 @@
 // Acts as the toolstack of a simulated guest, from a process in that guest: changes the guest's
 // disks, and saves and restores the guest.
 //
-// For one thread. Uses domain 0's xenstore connection and the host's admin socket. Construct it
+// Single-threaded. Uses domain 0's xenstore connection and the host's admin socket. Construct it
 // before creating threads, because the constructor temporarily changes an environment variable.
 #pragma once
 

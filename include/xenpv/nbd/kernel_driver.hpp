@@ -104,7 +104,7 @@ class kernel_driver {
   /// exist.
   [[nodiscard]] std::optional<bool> is_connected(std::uint32_t index);
 
-  /// From now on, requests are made by `delegate`; notifications still arrive here.
+  /// Sends all further requests through `delegate`. This object still receives notifications.
   void use(std::shared_ptr<kernel_delegate> delegate) noexcept;
   /// Null: this object makes the requests itself.
   [[nodiscard]] kernel_delegate* delegate() const noexcept;

@@ -28,8 +28,8 @@ struct server_options {
   /// Maximum number of clients that use an export at a time. Further clients wait after their
   /// handshake until another client disconnects. Clients without credentials do not count.
   unsigned max_connections = 16;
-  /// Unfinished handshakes at a time. A further one ends the oldest handshake of the listening
-  /// socket that has the most.
+  /// Maximum number of unfinished handshakes. If it is exceeded, the server ends the oldest
+  /// handshake of the listening socket with the most handshakes.
   unsigned max_handshakes = 128;
   /// Clients that may wait for others to leave; further ones are refused.
   unsigned max_waiting = 64;
@@ -125,9 +125,9 @@ class server {
   /// The control executor.
   [[nodiscard]] executor_type get_executor() const noexcept;
 
-  /// Exports a device, or part of it, to clients that connect from now on. `device` must outlive
-  /// the server. Throws `failure` if the name is invalid or in use, if the part is not within the
-  /// device, or if it is marked as the default and another export already is.
+  /// Exports a device, or part of it, to clients that connect after this call. `device` must
+  /// outlive the server. Throws `failure` if the name is invalid or in use, if the part is not
+  /// within the device, or if it is marked as the default and another export already is.
   void add_export(blk::block_device& device, export_options options);
 
   /// Starts accepting clients on a listening stream socket.
@@ -161,11 +161,11 @@ class server {
   void set_credentials(std::shared_ptr<const tls_credentials> credentials);
   /// @}
 
-  /// Disconnects the client with this number (client_statistics::number) at once: its requests in
-  /// flight complete at the device, without replies. Returns false if there is none.
+  /// Disconnects the client with this number (client_statistics::number) immediately: its requests
+  /// in flight complete at the device, without replies. Returns false if there is none.
   bool disconnect(std::uint64_t number);
 
-  /// Stops listening, ends handshakes at once, answers all requests in flight (for at most
+  /// Stops listening, ends handshakes immediately, answers all requests in flight (for at most
   /// drain_limit), and closes the connections. Returns when all connections have ended. Idempotent.
   [[nodiscard]] asio::awaitable<void> stop();
   /// Closes all connections immediately; used on a second termination signal.

@@ -79,7 +79,7 @@ std::string remedy_without_backend(const frontend_facts& device) {
   return out;
 }
 
-/// The backend's state decides: the frontend may connect first.
+/// Judges by the backend's state, because the frontend may connect first.
 void judge_without_backend(const frontend_facts& device, check_result& result) {
   conclude(result, is_optional(device) ? health::warn : health::fail,
            fmt::format("{} is Connected, but its backend is {}: {} does not work", device.name,

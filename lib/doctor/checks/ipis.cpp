@@ -137,9 +137,9 @@ std::vector<unsigned> vcpus_with_ipi_ports(const guest_snapshot& snapshot) {
 }
 
 /// arch/arm/kernel/smp.c and arch/arm64/kernel/smp.c: IPIs are software-generated interrupts of the
-/// GIC, which Xen virtualizes (xen/arch/arm/vgic.c). There are no PV IPIs on ARM. The numbers of
-/// the rows differ between kernels, so their descriptions decide (xen-devel, June 2020: IPI2,
-/// IPI3).
+/// GIC, which Xen virtualizes (xen/arch/arm/vgic.c). There are no PV IPIs on ARM. The row numbers
+/// differ between kernels, so rows are identified by their descriptions (xen-devel, June 2020:
+/// IPI2, IPI3).
 void check_arm(const guest_snapshot& snapshot, check_results& out) {
   check_result result{.id = "ipi"};
   if (snapshot.online.size() == 1)

@@ -21,7 +21,7 @@ bool is_xen_bug(std::string_view line) {
          std::ranges::any_of(places, [&](std::string_view place) { return contains(line, place); });
 }
 
-/// How far a call trace may be from the message that it belongs to.
+/// The maximum distance between a call trace and its message, in lines.
 constexpr std::size_t longest_trace = 60;
 
 bool is_root_panic(std::string_view line) {

@@ -1,6 +1,6 @@
-// The files that a simulated domain has in place of this machine's: /dev/xen/*, /proc/xen/* and
-// /sys/hypervisor/*. Devices are opened by this library; the other files are the toolstack's, below
-// root/ in the domain directory. Outside a simulated domain, no path is replaced.
+// The paths that a simulated domain replaces: /dev/xen/*, /proc/xen/* and /sys/hypervisor/*. This
+// library opens devices itself; the toolstack writes the other files below root/ in the domain
+// directory. Outside a simulated domain, no path is replaced.
 #pragma once
 
 #include <sys/stat.h>

@@ -40,7 +40,7 @@ int device_ioctl(const guest::open_device& device, int fd, unsigned long request
 }
 
 void* map(void* address, std::size_t size, int protection, int flags, int fd, off_t offset) {
-  // MAP_FIXED also unmaps what was there before. The owners are released at the end.
+  // MAP_FIXED also unmaps previous mappings. Their owners are released at the end.
   const auto replaced = (flags & MAP_FIXED) != 0
                             ? guest::forget_pages(address, size)
                             : std::vector<std::shared_ptr<guest::mapped_object>>{};

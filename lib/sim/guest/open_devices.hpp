@@ -1,4 +1,4 @@
-// Which descriptors of this process belong to simulated device files. The table follows close(2),
+// Tracks the descriptors of this process that refer to simulated device files, through close(2),
 // dup(2) and their variants. A descriptor that was inherited across execve(2) or received from
 // another process is recognised at its first ioctl. One table per process; thread-safe; lookups
 // take no lock.
@@ -42,7 +42,7 @@ struct open_device {
 void add_duplicate(int fd, const open_device& device) noexcept;
 
 /// Removes a descriptor. Call it before the descriptor is closed, because another thread may reuse
-/// the number at once, and pass the result to finish_close() afterwards.
+/// the number immediately, and pass the result to finish_close() afterwards.
 [[nodiscard]] open_device forget_descriptor(int fd) noexcept;
 /// Releases the device's resources if its last descriptor was closed.
 void finish_close(const open_device& device) noexcept;

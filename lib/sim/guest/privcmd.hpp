@@ -1,6 +1,6 @@
 // The simulated privcmd driver (Linux: drivers/xen/privcmd.c). In a guest, hypercalls fail with
-// EPERM, as since XSA-482, unless the host allows them; domain 0 and such guests get the few
-// answers of hypercalls.hpp.
+// EPERM, as in Linux since XSA-482, unless the host allows them. Domain 0 and guests with that
+// permission can make the hypercalls of hypercalls.hpp.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,5 @@
-// Access to the memory of an intercepted process. Check system_call::is_waiting() before you use
-// what was read. As with the kernel's own accesses, another thread may change the memory at any
-// time.
+// Accesses the memory of an intercepted process. Check system_call::is_waiting() before you use the
+// data. As with the kernel's own accesses, another thread may change the memory at any time.
 #pragma once
 
 #include <sys/types.h>

@@ -1,6 +1,6 @@
 // The connections of the intercepted processes to the host: one for each process that has used a
-// device, as libxensim.so would open in the process. A connection ends with its process, so the
-// host releases what the process used.
+// device, like the connection that libxensim.so opens in a process. A connection ends with its
+// process, so that the host releases the process's resources.
 #pragma once
 
 #include <sys/types.h>

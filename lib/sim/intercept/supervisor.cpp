@@ -81,7 +81,7 @@ class ignored_signals {
   const int error = listener ? 0 : errno;
   const bool sent =
       send_message(supervisor.get(), &error, sizeof error, nullptr, 0, listener.get());
-  // The supervisor detects by the listener that all processes have exited.
+  // The listener tells the supervisor when all processes have exited.
   listener.reset();
   supervisor.reset();
   if (error == 0 && sent) execute();

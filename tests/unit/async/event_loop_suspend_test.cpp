@@ -1,4 +1,4 @@
-// How an event loop treats its ports and handles after a suspend that may have been a migration.
+// An event loop's ports and handles after a suspend that may have been a migration.
 #include <gmock/gmock.h>
 
 #include "unit/async/fake_evtchn.hpp"

@@ -1,4 +1,4 @@
-// Commands that are printed for the user mean the same to a shell, whatever the text contains.
+// Commands that are printed for the user keep their meaning in a shell, regardless of the text.
 #include "base/shell_quote.hpp"
 
 #include <gtest/gtest.h>

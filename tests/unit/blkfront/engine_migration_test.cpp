@@ -1,4 +1,4 @@
-// How an engine consumes responses from the ring before and after a live migration.
+// An engine that consumes responses from the ring before and after a live migration.
 #include <gmock/gmock.h>
 #include <sys/mman.h>
 

@@ -1,4 +1,4 @@
-// How the frontend parses the nodes that backends publish.
+// The frontend's parsers for the nodes that backends publish.
 #include "blkfront/features.hpp"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Which unfinished requests are resent after a backend was lost, and in which order.
+// The unfinished requests that are resent after a backend was lost, and their order.
 #include "blkfront/journal.hpp"
 
 #include <gmock/gmock.h>

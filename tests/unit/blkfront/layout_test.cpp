@@ -1,4 +1,4 @@
-// How granted pages are divided: exact layouts, and invariants that hold for every layout.
+// The layout of granted pages: exact layouts, and invariants that hold for every layout.
 #include "blkfront/layout.hpp"
 
 #include <gmock/gmock.h>

@@ -85,7 +85,7 @@ balance_input equal_channels(unsigned count, std::uint64_t events, std::vector<u
   return out;
 }
 
-// Each of them is less than the least gain that a plan must have.
+// Each channel's load is below the minimum gain of a plan.
 TEST(balance, spreads_many_small_channels) {
   for (const unsigned count : {39U, 41U}) {
     const auto input = equal_channels(count, 1000, {0, 1});

@@ -1,4 +1,4 @@
-// Which clients may negotiate and which get a seat.
+// The admission of clients to the handshake and to a seat.
 #include "nbd/admission.hpp"
 
 #include <gmock/gmock.h>

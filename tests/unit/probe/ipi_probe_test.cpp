@@ -1,4 +1,5 @@
-// Evaluates IPI counts without sending IPIs, then tests the methods on this machine, and a trap.
+// Evaluates IPI counts without sending IPIs, then tests the methods on this machine, including a
+// case in which the kernel sends no IPIs.
 #include "probe/ipi_probe.hpp"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// Which requests a root helper admits, without a process.
+// The requests that a root helper admits, tested without a process.
 #include "sandbox/helper_request.hpp"
 
 #include <gmock/gmock.h>

@@ -23,7 +23,7 @@ using ::testing::Not;
 using ::testing::StartsWith;
 using wire::xs_type;
 
-/// The files stay closed, as in the default options.
+/// The daemon writes no files, as in the default options.
 store_control_options without_files(xen_version version) {
   auto controls = controls_of(version);
   controls.writes_files = false;

@@ -124,7 +124,7 @@ TEST(ublk_parameters, give_more_pages_more_tags_and_larger_requests) {
   EXPECT_EQ(before.max_io_bytes, 1U << 20U);
 }
 
-// fits() must agree with the pool, or a request would wait for ever.
+// fits() must agree with the pool, or a request would wait forever.
 TEST(ublk_parameters, know_which_requests_a_pool_can_have) {
   for (const std::size_t pages : {1U, 2U, 8U, 9U, 16U, 63U, 64U, 65U, 200U}) {
     auto memory = std::make_shared<std::vector<std::byte>>(pages * page_size);

@@ -20,7 +20,7 @@
 
 namespace xenpv::ublk::test {
 
-/// A request of a user of /dev/ublkbN.
+/// A request from a user of /dev/ublkbN.
 struct user_request {
   io_operation op = io_operation::read;
   std::uint32_t flags = 0;
@@ -35,7 +35,7 @@ struct user_request {
 
 class played_queue;
 
-/// What the kernel keeps about one device, also between two servers.
+/// The kernel's state of one device, which also persists between two servers.
 class played_device : public std::enable_shared_from_this<played_device> {
  public:
   dev_info info;
@@ -45,7 +45,7 @@ class played_device : public std::enable_shared_from_this<played_device> {
   bool is_aborting = false;
   unsigned busy_recoveries = 0;  ///< START_USER_RECOVERY returns false this many times
 
-  /// Submits a request of a user to a queue; returns it for its result.
+  /// Submits a user's request to a queue. Returns the request, which will contain the result.
   std::shared_ptr<user_request> submit(std::size_t queue, user_request request);
   [[nodiscard]] std::size_t unfinished() const;
 
@@ -81,7 +81,7 @@ class played_queue final : public kernel_queue {
   [[nodiscard]] bool is_idle() const;
 
   unsigned submissions = 0;  ///< system calls that sent commands
-  std::string violations;    ///< of the driver's rules by the server; empty: none
+  std::string violations;    ///< the server's violations of the driver's rules; empty: none
   int refuse_fetch = 0;      ///< an errno for each FETCH_REQ
 
  private:

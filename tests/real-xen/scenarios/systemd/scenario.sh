@@ -34,7 +34,7 @@ provision() {
   mkdir -p /data
   echo "LABEL=data /data ext4 x-systemd.requires=$disk_unit 0 2" >/etc/fstab
   echo 'XENPV_SERVE_OPTIONS=--take' >/etc/default/xenpv-serve-xvdc
-  # Shorter than the test, so that an unfed watchdog shows.
+  # Shorter than the test, so that the test detects a missing watchdog notification.
   mkdir -p "/etc/systemd/system/$disk_unit.d" "/etc/systemd/system/$serve_unit.d"
   printf '[Service]\nWatchdogSec=5\n' | tee "/etc/systemd/system/$disk_unit.d/watchdog.conf" \
     >"/etc/systemd/system/$serve_unit.d/watchdog.conf"
@@ -196,7 +196,7 @@ keep_log() {
 
 first_boot() {
   keep_log boot
-  # Without the mount, the rest would only take time.
+  # Without the mount, the remaining steps would only waste time.
   check first.mount findmnt -n /data || { tail -n 80 "$results/boot.journal" && return 1; }
   mounted_disk
   served_disk

@@ -1,6 +1,6 @@
-# Which disks --take takes over from the kernel driver: never a disk that is in use, under any of
-# its names. The toolstack calls the disks hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux
-# calls them xvda, xvdb and xvdf.
+# Tests that --take never takes over a disk that is in use, under any of its names. The toolstack
+# calls the disks hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux calls them xvda, xvdb and
+# xvdf.
 programs=(xenpv-disk xenpv-custodian)
 places='pv pvh hvm'
 short_places='pv'
