@@ -5,8 +5,7 @@
 namespace xenpv::blkfront {
 
 using enum connection_state;
-using kind = connection_event::kind;
-using step = connection_step;
+using event_kind = connection_event::kind;
 using wire::xenbus_state;
 
 std::string_view to_string(connection_state state) noexcept {
@@ -16,10 +15,10 @@ std::string_view to_string(connection_state state) noexcept {
 }
 
 std::string_view to_string(connection_step value) noexcept {
-  return enum_name<step::rest>(value, "read device", "look", "confirm", "wait", "set Closing",
-                               "set Closed", "set Initialising", "publish", "finish", "reread",
-                               "back off", "abandon", "suspend", "withdraw", "rebind", "pause",
-                               "shut", "drain", "fail", "part", "release", "rest");
+  return enum_name<connection_step::rest>(
+      value, "read device", "look", "confirm", "wait", "set Closing", "set Closed",
+      "set Initialising", "publish", "finish", "reread", "back off", "abandon", "suspend",
+      "withdraw", "rebind", "pause", "shut", "drain", "fail", "part", "release", "rest");
 }
 
 std::string_view to_string(loss_reason reason) noexcept {
@@ -80,15 +79,15 @@ connection_action connection_machine::next(const connection_event& event) noexce
 }
 
 connection_action connection_machine::decide(const connection_event& event) noexcept {
-  if (event.what == kind::close) return begin_close();
+  if (event.what == event_kind::close) return begin_close();
   if (pending_ == pending::distrusted && is_in_use()) {
     pending_ = pending::none;
     state_ = failing;
-    return {step::fail};
+    return {connection_step::fail};
   }
   switch (state_) {
     case unopened:
-      if (event.what != kind::open) return {};
+      if (event.what != event_kind::open) return {};
       state_ = connecting;
       return begin_attempt();
     case connecting:
@@ -121,22 +120,22 @@ connection_action connection_machine::begin_close() noexcept {
       return {};
     case connecting:
       state_ = closing;
-      return {step::release};
+      return {connection_step::release};
     case connected:
       state_ = closing;
-      return {step::drain};
+      return {connection_step::drain};
     case offered:
     case parting:
     case recovering:
     case absent:
       state_ = closing;
-      return {step::fail};
+      return {connection_step::fail};
     case unplugging:
     case failing:
     case closing:
       // Restart the teardown without skipping any step. The release is the last step, and the only
       // step if the backend never had the ring.
-      return {step_ == step::release ? step::release : step::fail};
+      return {step_ == connection_step::release ? connection_step::release : connection_step::fail};
     case unplugged:
     case failed:
     case closed:
@@ -153,86 +152,87 @@ connection_action connection_machine::begin_attempt() noexcept {
     // A resume also recreates the backend directory.
     if (loss_ == connection_loss::orderly) reason_ = loss_reason::resumed;
   }
-  return {step::read_device};
+  return {connection_step::read_device};
 }
 
 connection_action connection_machine::continue_attempt() noexcept {
-  if (step_ == step::finish) {
+  if (step_ == connection_step::finish) {
     state_ = connected;
     if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
     host_ = host::same;
-    return {step::wait};
+    return {connection_step::wait};
   }
-  return {step::look};
+  return {connection_step::look};
 }
 
 connection_action connection_machine::follow_handshake(const device_view& view) noexcept {
   if (view.node == backend_node::removed)
-    return {step::abandon, loss_, "the toolstack removed the device"};
+    return {connection_step::abandon, loss_, "the toolstack removed the device"};
   if (view.node == backend_node::other)
-    return {step::abandon, loss_, "the toolstack assigned another backend"};
+    return {connection_step::abandon, loss_, "the toolstack assigned another backend"};
   const auto refused_before = handshake_.refusals();
   const auto next_step = handshake_.next(view.states);
   // The backend may have failed to bind the port, so use a new one.
   if (handshake_.refusals() != refused_before)
-    return {is_recovering() ? step::rebind : step::release, loss_};
+    return {is_recovering() ? connection_step::rebind : connection_step::release, loss_};
   switch (next_step) {
     case handshake_step::wait:
-      return {step::wait};
+      return {connection_step::wait};
     case handshake_step::set_closing:
-      return {step::set_closing};
+      return {connection_step::set_closing};
     case handshake_step::set_closed:
-      return {step::set_closed};
+      return {connection_step::set_closed};
     case handshake_step::set_initialising:
-      return {step::set_initialising};
+      return {connection_step::set_initialising};
     case handshake_step::publish:
       if (state_ == connecting) state_ = offered;
-      return {step::publish};
+      return {connection_step::publish};
     case handshake_step::finish:
-      return {step::finish};
+      return {connection_step::finish};
     case handshake_step::unplugged:
       if (is_recovering()) return begin_unplug(disk_detached);
-      return {step::abandon, loss_, "the toolstack is detaching the disk (online=0)"};
+      return {connection_step::abandon, loss_, "the toolstack is detaching the disk (online=0)"};
     case handshake_step::lost:
-      return {step::abandon, loss_,
+      return {connection_step::abandon, loss_,
               view.states.backend ? "the device directory was recreated in the meantime"
                                   : "the backend directory was removed in the meantime"};
     case handshake_step::look_again:
     case handshake_step::close:
     case handshake_step::closed:
-      return {step::look};
+      return {connection_step::look};
   }
-  return {step::look};
+  return {connection_step::look};
 }
 
 connection_action connection_machine::connect_first(const connection_event& event) noexcept {
   // A failed release is treated as successful.
-  const bool released = step_ == step::release;
+  const bool released = step_ == connection_step::release;
   switch (event.what) {
-    case kind::failed:
-    case kind::wrong_disk:
-    case kind::changed:
+    case event_kind::failed:
+    case event_kind::wrong_disk:
+    case event_kind::changed:
       if (released) break;
       // The failure was caused by a resume of the guest, not by the disk: retry.
       if (pending_ == pending::resumed) {
         state_ = connecting;
-        return {step::release};
+        return {connection_step::release};
       }
-      if (event.what == kind::changed) return {step::look};
+      if (event.what == event_kind::changed) return {connection_step::look};
       if (state_ == offered) {
         state_ = closing;
-        return {step::fail};
+        return {connection_step::fail};
       }
       state_ = closing;
-      return {step::release};
-    case kind::view:
+      return {connection_step::release};
+    case event_kind::view:
       return follow_handshake(event.view);
-    case kind::open:
-    case kind::close:
-    case kind::done:
+    case event_kind::open:
+    case event_kind::close:
+    case event_kind::done:
       break;
   }
-  if (released) return state_ == connecting ? begin_attempt() : connection_action{step::back_off};
+  if (released)
+    return state_ == connecting ? begin_attempt() : connection_action{connection_step::back_off};
   return continue_attempt();
 }
 
@@ -241,36 +241,36 @@ connection_action connection_machine::lose(loss_reason reason, connection_loss l
   reason_ = reason;
   loss_ = loss;
   host_ = host::same;
-  return {step::suspend, loss_};
+  return {connection_step::suspend, loss_};
 }
 
 connection_action connection_machine::begin_unplug(std::string_view text) noexcept {
   pending_ = pending::none;
   state_ = unplugging;
-  return {step::shut, loss_, text};
+  return {connection_step::shut, loss_, text};
 }
 
 connection_action connection_machine::stay_connected(const connection_event& event) noexcept {
   if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
   switch (event.what) {
-    case kind::failed:
-    case kind::wrong_disk:
+    case event_kind::failed:
+    case event_kind::wrong_disk:
       // The nodes probably changed during the read; the next read will show the change.
-      return {step::back_off};
-    case kind::view:
+      return {connection_step::back_off};
+    case event_kind::view:
       return follow_connected(event.view);
-    case kind::done:
-      return {step_ == step::reread ? step::wait : step::look};
-    case kind::open:
-    case kind::close:
-    case kind::changed:
-      return {step::look};
+    case event_kind::done:
+      return {step_ == connection_step::reread ? connection_step::wait : connection_step::look};
+    case event_kind::open:
+    case event_kind::close:
+    case event_kind::changed:
+      return {connection_step::look};
   }
-  return {step::look};
+  return {connection_step::look};
 }
 
 connection_action connection_machine::follow_connected(const device_view& view) noexcept {
-  if (step_ == step::confirm) {
+  if (step_ == connection_step::confirm) {
     if (is_gone(view)) return begin_unplug(disk_force_detached);
     // Without a closing handshake, the state of the backend's cache is unknown.
     if (!view.states.backend) return lose(loss_reason::directory_vanished, connection_loss::abrupt);
@@ -280,14 +280,14 @@ connection_action connection_machine::follow_connected(const device_view& view) 
   }
   switch (handshake_.next(view.states)) {
     case handshake_step::look_again:
-      return {step::reread};
+      return {connection_step::reread};
     case handshake_step::close:
       if (!view.states.online) return begin_unplug(disk_detached);
       state_ = parting;
-      return {step::part};
+      return {connection_step::part};
     case handshake_step::lost:
       // A resume has the same symptoms and must be detected before any port is used.
-      return {step::confirm};
+      return {connection_step::confirm};
     case handshake_step::wait:
     case handshake_step::set_closing:
     case handshake_step::set_closed:
@@ -296,25 +296,25 @@ connection_action connection_machine::follow_connected(const device_view& view) 
     case handshake_step::finish:
     case handshake_step::unplugged:
     case handshake_step::closed:
-      return {step::wait};
+      return {connection_step::wait};
   }
-  return {step::wait};
+  return {connection_step::wait};
 }
 
 connection_action connection_machine::part(const connection_event& event) noexcept {
   if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
-  const bool has_view = event.what == kind::view;
-  if (step_ == step::part) {
+  const bool has_view = event.what == event_kind::view;
+  if (step_ == connection_step::part) {
     if (has_view && is_closed_by_both(event.view) && event.view.states.online)
       return lose(loss_reason::backend_closed, connection_loss::orderly);
-    return {step::confirm};
+    return {connection_step::confirm};
   }
   if (has_view && is_gone(event.view)) return begin_unplug(disk_detached);
   return lose(loss_reason::backend_closed, connection_loss::abrupt);
 }
 
 connection_action connection_machine::follow_recovery(const device_view& view) noexcept {
-  if (step_ == step::confirm) {
+  if (step_ == connection_step::confirm) {
     if (pending_ == pending::resumed) return begin_attempt();
     if (is_gone(view)) return begin_unplug(disk_detached);
   } else if (view.node == backend_node::removed) {
@@ -323,47 +323,50 @@ connection_action connection_machine::follow_recovery(const device_view& view) n
   if (reason_ == loss_reason::backend_closed && loss_ == connection_loss::orderly &&
       is_replaced(view)) {
     loss_ = connection_loss::abrupt;
-    return {step::suspend, loss_};
+    return {connection_step::suspend, loss_};
   }
-  if (step_ == step::confirm) return {step::pause};
+  if (step_ == connection_step::confirm) return {connection_step::pause};
   return follow_handshake(view);
 }
 
 connection_action connection_machine::recover(const connection_event& event) noexcept {
   switch (event.what) {
-    case kind::view:
+    case event_kind::view:
       return follow_recovery(event.view);
-    case kind::changed:
-      return {pending_ == pending::resumed ? step::withdraw : step::look, loss_};
-    case kind::wrong_disk:
-      if (pending_ == pending::resumed) return {step::withdraw, loss_};
+    case event_kind::changed:
+      return {pending_ == pending::resumed ? connection_step::withdraw : connection_step::look,
+              loss_};
+    case event_kind::wrong_disk:
+      if (pending_ == pending::resumed) return {connection_step::withdraw, loss_};
       state_ = failing;
-      return {step::fail};
-    case kind::failed:
-    case kind::open:
-    case kind::close:
-    case kind::done:
+      return {connection_step::fail};
+    case event_kind::failed:
+    case event_kind::open:
+    case event_kind::close:
+    case event_kind::done:
       break;
   }
   // These steps have the same successor whether they succeed or fail.
-  if (step_ == step::suspend || step_ == step::pause) return begin_attempt();
-  if (step_ == step::rebind) return {step::back_off};
-  if (step_ == step::confirm) return {step::pause};
-  if (step_ == step::withdraw)
-    return pending_ == pending::resumed ? begin_attempt() : connection_action{step::confirm};
-  if (event.what == kind::failed) return {step::withdraw, loss_};
+  if (step_ == connection_step::suspend || step_ == connection_step::pause) return begin_attempt();
+  if (step_ == connection_step::rebind) return {connection_step::back_off};
+  if (step_ == connection_step::confirm) return {connection_step::pause};
+  if (step_ == connection_step::withdraw)
+    return pending_ == pending::resumed ? begin_attempt()
+                                        : connection_action{connection_step::confirm};
+  if (event.what == event_kind::failed) return {connection_step::withdraw, loss_};
   return continue_attempt();
 }
 
 connection_action connection_machine::end(const connection_event& event) noexcept {
   // Failed steps do not stop the teardown: everything else is still closed as far as possible.
-  if (step_ == step::shut) return {step::look};
+  if (step_ == connection_step::shut) return {connection_step::look};
   // A backend whose directory is missing does not respond: skip the drain.
-  if (step_ == step::look && event.what == kind::view && event.view.states.backend)
-    return {step::drain};
-  if (step_ == step::look || step_ == step::drain) return {step::fail};
-  if (step_ == step::fail) return {step::part};
-  if (step_ == step::part) return {step::release};
+  if (step_ == connection_step::look && event.what == event_kind::view && event.view.states.backend)
+    return {connection_step::drain};
+  if (step_ == connection_step::look || step_ == connection_step::drain)
+    return {connection_step::fail};
+  if (step_ == connection_step::fail) return {connection_step::part};
+  if (step_ == connection_step::part) return {connection_step::release};
   state_ = state_ == unplugging ? unplugged : state_ == failing ? failed : closed;
   return {};
 }

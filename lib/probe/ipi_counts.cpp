@@ -12,12 +12,12 @@
 namespace xenpv::probe {
 namespace {
 
-using count = std::optional<std::uint64_t>;
+using growth = std::optional<std::uint64_t>;
 
 /// Returns the delta of `cpu`'s event channel for this kind of IPI.
-count channel_growth(const channels::interrupt_table& before,
-                     const channels::interrupt_table& after, std::string_view detail,
-                     unsigned cpu) {
+growth channel_growth(const channels::interrupt_table& before,
+                      const channels::interrupt_table& after, std::string_view detail,
+                      unsigned cpu) {
   const auto* row = channels::find_row(
       after, {.kind = channels::channel_kind::ipi, .detail = std::string(detail), .cpu = cpu});
   return row == nullptr ? std::nullopt : channels::growth_on(before, after, row->label, cpu);
@@ -25,9 +25,9 @@ count channel_growth(const channels::interrupt_table& before,
 
 /// Returns the delta, on `cpu`, of the GIC's IPI rows with one of the descriptions; nullopt if
 /// there is no such row (ipi_types[] in arch/arm/kernel/smp.c and arch/arm64/kernel/smp.c).
-count gic_growth(const channels::interrupt_table& before, const channels::interrupt_table& after,
-                 std::initializer_list<std::string_view> descriptions, unsigned cpu) {
-  count sum;
+growth gic_growth(const channels::interrupt_table& before, const channels::interrupt_table& after,
+                  std::initializer_list<std::string_view> descriptions, unsigned cpu) {
+  growth sum;
   for (const auto& row : after.rows) {
     if (!row.label.starts_with("IPI")) continue;
     if (std::ranges::count(descriptions, row.description) == 0) continue;
@@ -37,7 +37,7 @@ count gic_growth(const channels::interrupt_table& before, const channels::interr
   return sum;
 }
 
-void add(count& sum, const count& value) {
+void add(growth& sum, const growth& value) {
   if (value) sum = sum.value_or(0) + *value;
 }
 

@@ -129,7 +129,7 @@ struct option {
   result<void> (*set)(disk_spec&, std::string_view key, std::string_view value);
 };
 
-constexpr std::array options = {
+constexpr std::array known_options = {
     option{"memory", true, set_size},        option{"null", true, set_size},
     option{"file", true, set_file},          option{"sector", false, set_sector},
     option{"backend", false, set_backend},   option{"type", false, set_type},
@@ -146,9 +146,9 @@ result<void> apply_option(disk_spec& disk, std::string_view text,
   const auto equals = text.find('=');
   const auto key = text.substr(0, equals);
   const bool is_flag = std::find(flags.begin(), flags.end(), key) != flags.end();
-  const auto* const match = std::find_if(options.begin(), options.end(),
+  const auto* const match = std::find_if(known_options.begin(), known_options.end(),
                                          [key](const option& known) { return known.key == key; });
-  if (!is_flag && match == options.end())
+  if (!is_flag && match == known_options.end())
     return invalid(fmt::format("option '{}'", text), fmt::format("expected {}", option_list));
   if (is_flag && equals != std::string_view::npos)
     return invalid(fmt::format("option '{}'", text), fmt::format("{} takes no value", key));

@@ -55,9 +55,9 @@ class model_backend {
 };
 
 /// Performs a step like the driver. Returns true if the step wrote the frontend's state.
-inline bool carry_out(handshake_step step, model_backend& backend) {
+inline bool carry_out(handshake_step performed, model_backend& backend) {
   using enum wire::xenbus_state;
-  switch (step) {
+  switch (performed) {
     case handshake_step::set_closing:
       backend.write_front(closing);
       return true;

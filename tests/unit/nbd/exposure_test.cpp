@@ -85,16 +85,16 @@ TEST(exposure, warns_of_a_list_that_admits_nobody) {
 }
 
 TEST(reach_of, depends_on_the_address_and_the_permissions) {
-  using family = peer_address::family;
-  EXPECT_EQ(reach_of({.kind = family::unix_socket}, false), reach::permitted_users);
-  EXPECT_EQ(reach_of({.kind = family::unix_socket}, true), reach::local_users);
-  EXPECT_EQ(reach_of({.kind = family::ipv4, .bytes = {127, 0, 0, 53}}, false), reach::local_users);
-  EXPECT_EQ(reach_of({.kind = family::ipv4, .bytes = {192, 0, 2, 1}}, false), reach::network);
-  EXPECT_EQ(reach_of({.kind = family::ipv4}, false), reach::network) << "all addresses";
-  EXPECT_EQ(reach_of({.kind = family::ipv6}, false), reach::network);
-  EXPECT_EQ(reach_of({.kind = family::vsock, .number = 1}, false), reach::local_users);
-  EXPECT_EQ(reach_of({.kind = family::vsock, .number = 0xFFFFFFFF}, false), reach::network);
-  EXPECT_EQ(reach_of({.kind = family::other}, false), reach::network);
+  using enum peer_address::family;
+  EXPECT_EQ(reach_of({.kind = unix_socket}, false), reach::permitted_users);
+  EXPECT_EQ(reach_of({.kind = unix_socket}, true), reach::local_users);
+  EXPECT_EQ(reach_of({.kind = ipv4, .bytes = {127, 0, 0, 53}}, false), reach::local_users);
+  EXPECT_EQ(reach_of({.kind = ipv4, .bytes = {192, 0, 2, 1}}, false), reach::network);
+  EXPECT_EQ(reach_of({.kind = ipv4}, false), reach::network) << "all addresses";
+  EXPECT_EQ(reach_of({.kind = ipv6}, false), reach::network);
+  EXPECT_EQ(reach_of({.kind = vsock, .number = 1}, false), reach::local_users);
+  EXPECT_EQ(reach_of({.kind = vsock, .number = 0xFFFFFFFF}, false), reach::network);
+  EXPECT_EQ(reach_of({.kind = other}, false), reach::network);
 }
 
 }  // namespace
