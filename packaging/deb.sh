@@ -112,12 +112,14 @@ check_dependencies() {
 
 # set_version: sets upstream_version and version.
 set_version() {
-  local number commit
+  local number commit changes
+  # Not a pipe to grep -q: with pipefail, a git that gets SIGPIPE would look like a missing heading.
+  changes=$(git -C "$top" show HEAD:packaging/CHANGELOG.md)
   number=$(sed -n 's/^project(xenpv VERSION \([0-9.]*\).*/\1/p' "$top/CMakeLists.txt")
   [[ -n $number ]] || fail "cannot find the version in CMakeLists.txt"
   upstream_version=$number
   if [[ $working_tree == yes ]] ||
-    ! git -C "$top" show HEAD:packaging/CHANGELOG.md | grep -qE "^## ${number//./\\.} \([0-9]{4}-[0-9]{2}-[0-9]{2}\)\$"; then
+    ! grep -qE "^## ${number//./\\.} \([0-9]{4}-[0-9]{2}-[0-9]{2}\)\$" <<<"$changes"; then
     commit=$(TZ=UTC git -C "$top" log -1 --format=%cd.%h --abbrev=8 --date=format-local:%Y%m%d.%H%M%S)
     upstream_version+=~git$commit
     [[ $working_tree == no ]] || upstream_version+=+changes
@@ -199,7 +201,8 @@ build_in_chroot() {
   fi
   # Only the essential packages and those in debian/control; the user is not root, as in Debian's own builds.
   # shellcheck disable=SC2016  # expanded by the shell in the chroot
-  inside "export DEBIAN_FRONTEND=noninteractive
+  inside "set -e
+    export DEBIAN_FRONTEND=noninteractive
     ${architecture:+dpkg --add-architecture $architecture}
     apt-get -q update
     apt-get -q -y --no-install-recommends install build-essential adduser $extra

@@ -205,7 +205,8 @@ failed_output() {
     return
   fi
   [[ ! -f $logs/$1.xml ]] || case_results failed "$1"
-  sed -n '/^The following tests FAILED/,$p' "$logs/$1.log" | head -n 80
+  # Not `sed | head`: with pipefail, the SIGPIPE of sed would end this script before the summary.
+  awk '/^The following tests FAILED/ { rest = 80 } rest-- > 0' "$logs/$1.log"
 }
 
 finish() {

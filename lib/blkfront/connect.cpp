@@ -12,7 +12,7 @@
 
 namespace xenpv::blkfront {
 
-using kind = connection_event::kind;
+using event_kind = connection_event::kind;
 using namespace std::chrono_literals;
 
 namespace {
@@ -85,7 +85,7 @@ asio::awaitable<void> frontend::connection::read_device() {
 }
 
 asio::awaitable<connection_event> frontend::connection::read_view() {
-  connection_event event{kind::view, {}};
+  connection_event event{event_kind::view, {}};
   event.view = co_await nodes_.read_view();
   const auto backend = event.view.states.backend;
   const bool is_preparing =
@@ -101,7 +101,7 @@ asio::awaitable<connection_event> frontend::connection::read_view() {
 }
 
 asio::awaitable<connection_event> frontend::connection::wait() {
-  if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
+  if (machine_.is_interrupted()) co_return connection_event{event_kind::changed, {}};
   bool changed = true;
   if (machine_.is_opening() || machine_.is_recovering()) {
     // Count only the time spent waiting, which excludes time during which the guest does not run.
@@ -115,7 +115,7 @@ asio::awaitable<connection_event> frontend::connection::wait() {
     retry_pause_ = {};
     (void)co_await nodes_.wait_for_change(std::chrono::nanoseconds::max());
   }
-  if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
+  if (machine_.is_interrupted()) co_return connection_event{event_kind::changed, {}};
   auto event = co_await read_view();
   event.view.states.waited_long = !changed;
   co_return event;

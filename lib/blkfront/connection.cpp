@@ -12,7 +12,7 @@
 
 namespace xenpv::blkfront {
 
-using kind = connection_event::kind;
+using event_kind = connection_event::kind;
 
 frontend::connection::connection(async::guest_session& session, std::string device, options options,
                                  std::string identity)
@@ -40,7 +40,7 @@ asio::awaitable<void> frontend::connection::connect() {
     const auto live = self.lock();
     if (live && live->machine_.interrupt(interruption::resumed)) live->nodes_.wake();
   });
-  auto action = step({kind::open, {}});
+  auto action = step({event_kind::open, {}});
   while (action.step != connection_step::rest && machine_.state() != connection_state::connected)
     action = step(co_await perform(action));
   if (machine_.state() != connection_state::connected) {
@@ -82,7 +82,7 @@ asio::awaitable<void> frontend::connection::close_down() {
     log().error("{}: {}", device_, problem.what());
   }
   close_progress_ = progress::closing;
-  auto action = step({kind::close, {}});
+  auto action = step({event_kind::close, {}});
   while (action.step != connection_step::rest)
     action = step(co_await perform(action));
   co_await nodes_.close();
@@ -169,7 +169,7 @@ connection_event frontend::connection::record_failure(connection_step step, erro
     const auto text = fmt::format("{}: {}", to_string(step), problem_.text);
     if (std::exchange(logged_problem_, text) != text) log().warn("{}: {}", device_, text);
   }
-  return {is_wrong_disk ? kind::wrong_disk : kind::failed, {}};
+  return {is_wrong_disk ? event_kind::wrong_disk : event_kind::failed, {}};
 }
 
 asio::awaitable<connection_event> frontend::connection::perform(connection_action action) {
@@ -241,7 +241,7 @@ asio::awaitable<connection_event> frontend::connection::carry_out(connection_act
       co_await fail();
       break;
     case connection_step::part:
-      event.what = kind::view;
+      event.what = event_kind::view;
       event.view = co_await close_handshake();
       break;
     case connection_step::release:

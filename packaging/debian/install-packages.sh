@@ -6,7 +6,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
-  echo "usage: install-packages.sh [--list [--release bookworm|trixie]] build|try|test|bench|real-xen|real-xen-arm64|cross|deb|rpm|image..."
+  echo "usage: install-packages.sh [--list [--release bookworm|trixie]] build|try|test|bench|real-xen|real-xen-arm64|cross|static|deb|rpm|image..."
 }
 
 list=no
@@ -44,6 +44,10 @@ select_packages() {
   done <"$here/packages.txt"
 }
 
+for purpose in "$@"; do
+  awk -v purpose="$purpose" '!/^#/ && $2 == purpose { found = 1 } END { exit !found }' "$here/packages.txt" ||
+    { echo "install-packages.sh: unknown purpose '$purpose'" >&2 && usage >&2 && exit 2; }
+done
 mapfile -t packages < <(select_packages "$@")
 if [[ $list == yes ]]; then
   printf '%s\n' "${packages[@]}"

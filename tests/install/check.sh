@@ -116,7 +116,7 @@ case $way in
     command -v systemd-analyze >/dev/null || exit 77
     units=$stage/lib/systemd/system
     for unit in xenpv-disk@xvdb.service xenpv-serve@xvdb.service xenpv-serve@xvdb.socket xenpv-disk-metrics.service \
-      xenpv-disk-metrics.timer; do
+      xenpv-disk-metrics.timer xenpv-doctor.service xenpv-doctor.timer; do
       output=$(SYSTEMD_UNIT_PATH=$units: systemd-analyze verify --man=no "$units/$unit" 2>&1) ||
         fail "systemd-analyze verify $unit: $output"
       [[ -z $output ]] || fail "systemd-analyze verify $unit: $output"

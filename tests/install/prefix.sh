@@ -41,7 +41,8 @@ check_text_files() {
   local file checked=0
   while IFS= read -r -d '' file; do
     # The prefix itself is below the build, which may be below the sources.
-    ! sed "s|$prefix||g" "$file" | grep -q "$build\|$(realpath "$here/../..")/" ||
+    # Not grep -q: with pipefail, the SIGPIPE of sed would hide a match.
+    ! sed "s|$prefix||g" "$file" | grep "$build\|$(realpath "$here/../..")/" ||
       fail "$file contains a path of the build"
     check_paths "$file"
   done < <(find "$prefix/lib" "$prefix/$libdir" "$prefix/share" -type f ! -name '*.a' ! -name '*.so' \

@@ -102,7 +102,7 @@ run_readme() {
 set -ex
 ${commands[0]}
 ${commands[1]}
-until [ -S /tmp/xvdb.sock ]; do kill -0 \$! && sleep 0.1; done
+until [ -S /tmp/xvdb.sock ]; do kill -0 \$!; sleep 0.1; done
 ${commands[2]}
 kill \$! && wait \$!
 SCRIPT

@@ -163,4 +163,5 @@ while read -r -u 3 kind name source rest; do
   esac
 done 3<"$here/upstream_tests.txt"
 echo "$passed passed, $failed failed, $not_applicable not applicable"
+[[ $((passed + failed + not_applicable)) -gt 0 ]] || fail "upstream_tests.txt has no test$selected"
 [[ $failed -eq 0 ]]

@@ -286,6 +286,8 @@ make_run_disk() {
   local file=$1 name tree program programs=() more paths=() libraries size
   shift
   tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
+  # shellcheck disable=SC2064  # expand now
+  trap "rm -rf '$tree'" EXIT
   mkdir -p "$tree/bin" "$tree/lib" "$tree/scenarios"
   cp -r "$here/inside" "$tree/inside"
   for name in "$@"; do
@@ -315,6 +317,7 @@ make_run_disk() {
   rm -f "$file"
   mke2fs -q -t ext4 -m 0 -O ^has_journal -d "$tree" "$file" "${size}K" >/dev/null
   rm -rf "$tree"
+  trap - EXIT
 }
 
 # fits PLACE LIST: true if PLACE is in LIST, which is "*" or a comma-separated list of places.
