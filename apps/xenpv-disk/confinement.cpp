@@ -322,7 +322,7 @@ void confinement::unbind(const std::string& disk) {
 
 void confinement::remove(const std::string& path) noexcept {
   try {
-    const auto absolute = std::filesystem::path(path).lexically_normal().string();
+    const auto absolute = std::filesystem::absolute(path).lexically_normal().string();
     const auto& removed = state_->removed_;
     const auto found = std::ranges::find(removed, absolute);
     if (!state_->is_applied_ || found == removed.end()) {

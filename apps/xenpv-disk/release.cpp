@@ -73,17 +73,21 @@ asio::awaitable<void> release_disk(async::runtime& runtime, const release_option
 asio::awaitable<void> undo_release(async::runtime& runtime, const release_options& options) {
   // The record has the name in this guest; the disk may be named as by the toolstack.
   const auto path = record_path((co_await find_disk(runtime, options.disk)).name);
-  if (::unlink(path.c_str()) != 0) {
-    if (errno != ENOENT) throw_errno(fmt::format("remove {}", path));
+  const auto has_record = [&] { return ::access(path.c_str(), F_OK) == 0; };
+  if (!has_record()) {
     report_nothing(options.disk);
     co_return;
   }
   const auto locked = co_await lock_disk(runtime, options.disk, true);
-  // Locking may have waited for a custodian.
+  // Locking may have waited for a custodian, or for another --undo.
+  if (!has_record()) co_return;
   auto disk = co_await find_disk(runtime, options.disk);
-  if (locked.kept || disk.holder == device_holder::kernel) co_return;
-  const auto device = co_await blkfront::give_to_kernel(runtime.store(), disk);
-  log().info("{}: returned to the kernel driver, as /dev/{}", disk.name, device);
+  if (!locked.kept && disk.holder != device_holder::kernel) {
+    const auto device = co_await blkfront::give_to_kernel(runtime.store(), disk);
+    log().info("{}: returned to the kernel driver, as /dev/{}", disk.name, device);
+  }
+  // Removed last, so that --undo can be repeated after a failure.
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_errno(fmt::format("remove {}", path));
 }
 
 cli::exit_code run_release(const release_options& options) {

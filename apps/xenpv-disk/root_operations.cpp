@@ -1,5 +1,6 @@
 #include "root_operations.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <sys/socket.h>
@@ -8,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +75,8 @@ class device_operator {
   helper_outcome run(helper_policy& policy, const helper_request& request,
                      descriptors_ref descriptors) {
     const auto operation = request.operation;
+    // These only change the policy, and there may be no device yet.
+    if (operation == helper_operation::seal || operation == helper_operation::use_device) return {};
     const auto& numbers = request.numbers;
     const auto index = policy.kernel_device().index.value_or(0);
     if (operation == helper_operation::connect_device) return connect(policy, request, descriptors);
@@ -193,6 +197,23 @@ class device_operator {
   std::optional<bool> shows_identifier_;  ///< unset: not known yet
 };
 
+/// The files that the helper removes. Their directories are opened during the preparation, because
+/// their owners could replace a directory on the path by a symbolic link later.
+class removed_files {
+ public:
+  void add(const std::string& path) {
+    const auto directory = std::filesystem::path(path).parent_path();
+    directories_.emplace_back(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+  void remove(std::uint32_t index, const std::string& path) const {
+    const auto name = std::filesystem::path(path).filename();
+    ::unlinkat(directories_.at(index).get(), name.c_str(), 0);
+  }
+
+ private:
+  std::vector<unique_fd> directories_;  ///< of each file; empty if it cannot be opened
+};
+
 /// Does nothing in a sanitizer build: in a forked process, ThreadSanitizer starts a thread that
 /// cannot run the signal handlers with which each thread drops its capabilities.
 void keep_only(sandbox::capability_set kept) {
@@ -212,14 +233,17 @@ std::unique_ptr<sandbox::root_helper> start_guest_helper(const std::string& mode
     // like the server. Sockets may be in other users' directories.
     keep_only({CAP_SYS_RESOURCE, CAP_IPC_LOCK, CAP_DAC_OVERRIDE});
   };
+  const auto files = std::make_shared<removed_files>();
   return std::make_unique<sandbox::root_helper>(
       sandbox::helper_role::guest, "xenpv-helper", prepare,
-      [program](helper_policy& policy, const helper_request& request,
-                descriptors_ref) -> helper_outcome {
+      [program, files](helper_policy& policy, const helper_request& request,
+                       descriptors_ref) -> helper_outcome {
         const auto operation = request.operation;
+        if (operation == helper_operation::add_file) files->add(std::string(request.get_text()));
         if (operation == helper_operation::start_custodian) return start_custodian(**program);
         if (operation == helper_operation::set_irq_affinity) return set_irq_affinity(request);
-        if (operation == helper_operation::remove_file) ::unlink(policy.file_of(request).c_str());
+        if (operation == helper_operation::remove_file)
+          files->remove(request.index, policy.file_of(request));
         if (operation == helper_operation::bind_disk) bind(policy.disk_of(request));
         if (operation == helper_operation::unbind_disk) unbind(policy.disk_of(request));
         return {};

@@ -130,7 +130,8 @@ class disk_set {
     auto close_all = [this] { return for_each_connected(close); };
     auto return_all = [this] { return give_back_unserved(); };
     auto serving = async::finally(serve_clients(service), close_all);
-    co_await async::clean_up_on_failure(std::move(serving), return_all);
+    // Also if a signal stops the service before clients could use the disks.
+    co_await async::finally(std::move(serving), return_all);
   }
 
  private:
@@ -201,6 +202,8 @@ class disk_set {
       warn_about(*connected_.back().device, disk.name());
       co_await find_partitions(disk, *connected_.back().device);
     }
+    // Until the service handles signals, they must neither end the process nor be lost.
+    signals_.emplace(runtime_.control(), SIGTERM, SIGINT);
   }
 
   static asio::awaitable<void> find_partitions(claimed_disk& disk, blkfront::frontend& device) {
@@ -229,12 +232,13 @@ class disk_set {
   asio::awaitable<void> serve_clients(const disk_service& service) {
     async::low_priority_thread handshakes("xenpv-handshake");
     nbd::server server(runtime_.control(), server_options_for(settings_, tls_, handshakes));
-    disk_server running{runtime_, server, {}, names_of(claimed_), confined_};
+    disk_server running{runtime_, server, *signals_, {}, names_of(claimed_), confined_};
     for (std::size_t i = 0; i < claimed_.size(); ++i)
       running.disks.push_back(
           served_disk{claimed_[i], claimed_[i].name(), *connected_[i].device, *controls_[i]});
     auto stop = [&] {
       was_ready_ = running.is_ready;
+      signals_.reset();
       for (auto& control : controls_)
         control->close();
       for (auto& disk : running.disks)
@@ -273,6 +277,7 @@ class disk_set {
 
   /// Closes disks that were never served, and returns those that were taken over.
   asio::awaitable<void> disconnect_all() {
+    signals_.reset();
     auto close_one = [](const claimed_disk&, connected_disk& connected) {
       return connected.device->close();
     };
@@ -294,6 +299,7 @@ class disk_set {
   std::vector<claimed_disk> claimed_;
   std::vector<std::unique_ptr<control_socket>> controls_;  ///< of each claimed disk
   std::vector<connected_disk> connected_;                  ///< the first of the claimed disks
+  std::optional<asio::signal_set> signals_;                ///< see disk_server::signals
   bool was_ready_ = false;
 };
 

@@ -2,6 +2,7 @@
 // and shuts them down. Shared by serve, run and attach.
 #pragma once
 
+#include <boost/asio/signal_set.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -83,6 +84,7 @@ struct served_disk {
 struct disk_server {
   async::runtime& runtime;
   nbd::server& server;
+  asio::signal_set& signals;        ///< catches SIGTERM and SIGINT since the disks are connected
   std::vector<served_disk> disks;   ///< at least one
   std::string name;                 ///< of all disks, for messages: "xvdb, xvdc"
   confinement* confined = nullptr;  ///< null: the server keeps its privileges

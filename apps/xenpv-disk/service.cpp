@@ -155,7 +155,8 @@ std::string describe_stop(int number) {
 /// send SIGHUP more than once, so SIGHUP is never the second signal.
 asio::awaitable<void> handle_signals(disk_server& server, const service_work& work,
                                      stop_switch& stop) {
-  asio::signal_set signals(server.runtime.control(), SIGTERM, SIGINT, SIGHUP);
+  auto& signals = server.signals;
+  signals.add(SIGHUP);
   const auto first = co_await wait_for_stop(signals, server, work);
   if (work.stopped_by_signal) work.stopped_by_signal(first);
   stop.stop(describe_stop(first));

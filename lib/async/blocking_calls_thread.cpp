@@ -12,9 +12,14 @@ std::unique_ptr<boost::asio::thread_pool> make_thread_for_blocking_calls() {
   ::sigfillset(&all);
   ::sigdelset(&all, SIGSYS);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  auto out = std::make_unique<boost::asio::thread_pool>(1);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return out;
+  try {
+    auto out = std::make_unique<boost::asio::thread_pool>(1);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return out;
+  } catch (...) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
 }
 
 }  // namespace xenpv::async

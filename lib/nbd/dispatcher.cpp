@@ -170,15 +170,22 @@ bool dispatcher::prepare(const request_header& header, const verdict& checked) {
     return false;
   }
   reserve_requests();
-  if (checked.error != nbd_error::none || header.length == 0) return true;
+  // An earlier call for the same request may have waited for memory. Since then, the export and the
+  // size of the pieces may have changed.
+  const auto needs_no_memory = [this] {
+    cancel_prepare();
+    return true;
+  };
+  if (checked.error != nbd_error::none || header.length == 0) return needs_no_memory();
   const auto offset = first_ + header.offset;
   if (header.type == nbd_command::write)
     return prepare_whole(blk::operation::write, offset,
                          device_request_length(offset, header.length, piece_size()));
-  if (header.type != nbd_command::read) return true;
+  if (header.type != nbd_command::read) return needs_no_memory();
   if (header.length <= piece_size())
     return prepare_whole(blk::operation::read, offset, header.length);
-  if (is_answered_in_chunks(header, terms_)) return true;
+  if (is_answered_in_chunks(header, terms_)) return needs_no_memory();
+  if (prepared_ != nullptr) recycle(*std::exchange(prepared_, nullptr));
   // Takes all the memory now: two reads that each had half of it would wait for each other.
   const auto bytes = heap_size_in_pieces(header.length);
   is_waiting_ = !take_heap(bytes, true);
@@ -287,14 +294,23 @@ void dispatcher::list(client_request& request) noexcept {
 }
 
 /// Submits device requests of the listed client requests, in turn, until enough are in flight.
+/// Skips requests that lack memory: the next ones may have reserved theirs, or need none.
 void dispatcher::submit_pieces() {
+  const client_request* first_skipped = nullptr;
   while (pieces_ < most_pieces && first_listed_ != nullptr) {
     auto& request = *first_listed_;
+    if (&request == first_skipped) return;
     if (abandoned_ && request.error == nbd_error::none) request.error = nbd_error::eshutdown;
     if (request.error != nbd_error::none) request.left = 0;
-    if (request.left > 0 && !submit_piece(request)) return;
+    const bool lacks_memory = request.left > 0 && !submit_piece(request);
     first_listed_ = request.next;
     request.is_listed = false;
+    if (lacks_memory) {
+      if (first_skipped == nullptr) first_skipped = &request;
+      list(request);
+      continue;
+    }
+    first_skipped = nullptr;
     const bool may_continue = request.outstanding + request.unsent < most_pieces_for(request);
     if (request.left > 0 && may_continue)
       list(request);

@@ -141,8 +141,11 @@ void dispatcher::release_spare() noexcept {
 }
 
 void dispatcher::memory_granted() {
+  const bool is_wanted = is_waiting_;
   resume();
   submit_pieces();
+  // The request that waited may have found other memory, or have been refused.
+  if (!is_wanted) account_.stop_waiting();
 }
 
 void dispatcher::open_write(client_request& request, device_request& child) {

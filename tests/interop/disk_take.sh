@@ -154,6 +154,12 @@ rm "$root/sys/bus/xen/devices/vbd-51760/driver" -r
 : >"$vbd/unbind"
 expect_line "a released disk stays so" 'xvdd: the kernel driver is not using it' "$(in_guest "$disk" release xvdd 2>&1)"
 expect_untouched "a second release"
+rm "$vbd/bind"
+mkdir "$vbd/bind"
+expect_line "a driver that cannot be bound" 'return xvdd to the kernel driver: .*is a directory' "$(refused release --undo xvdd)"
+expect "the return can be repeated" 0 "$(status_of test -e "$record")"
+rmdir "$vbd/bind"
+: >"$vbd/bind"
 expect_line "a released disk is returned" 'xvdd: returned to the kernel driver, as /dev/xvdd' \
   "$(in_guest "$disk" release --undo xvdd 2>&1)"
 expect "it was bound" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"

@@ -20,14 +20,15 @@ inline constexpr auto fua = wire::nbd_cmd_flag_fua;
 class dispatcher_rig {
  public:
   explicit dispatcher_rig(fake_options options = {}, session_terms terms = {},
-                          dispatcher_limits limits = {}, std::uint64_t first = 0)
+                          dispatcher_limits limits = {}, std::uint64_t first = 0,
+                          shared_resources shared = {})
       : device(std::vector<asio::any_io_executor>{context_.get_executor()}, held(options)),
         queue(device.queue(0)),
         export_(full_export(options.size)),
         terms_(terms),
         dispatch_(
             queue, terms, [this] { ++wake_ups; }, [this] { ++resumed; }, [this] { ++granted; },
-            limits, {}, first) {}
+            limits, shared, first) {}
   ~dispatcher_rig() { recycle(); }
   dispatcher_rig(const dispatcher_rig&) = delete;
   dispatcher_rig& operator=(const dispatcher_rig&) = delete;
