@@ -136,7 +136,7 @@ constexpr std::array known_options = {
     option{"queues", false, set_queues},     option{"order", false, set_order},
     option{"indirect", false, set_indirect}, option{"fault", false, add_fault}};
 
-constexpr std::array<std::string_view, 8> flags = {
+constexpr std::array<std::string_view, 8> known_flags = {
     "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile", "vdi"};
 
 /// Applies one of the options after the disk name. `seen` contains the keys so far; only `fault`
@@ -145,7 +145,7 @@ result<void> apply_option(disk_spec& disk, std::string_view text,
                           std::vector<std::string_view>& seen, bool& has_store) {
   const auto equals = text.find('=');
   const auto key = text.substr(0, equals);
-  const bool is_flag = std::find(flags.begin(), flags.end(), key) != flags.end();
+  const bool is_flag = std::find(known_flags.begin(), known_flags.end(), key) != known_flags.end();
   const auto* const match = std::find_if(known_options.begin(), known_options.end(),
                                          [key](const option& known) { return known.key == key; });
   if (!is_flag && match == known_options.end())
