@@ -4,13 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <string>
 #include <string_view>
 
 #include "sandbox/root_helper.hpp"
+#include "unit/xen/fake_root.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -18,34 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using sandbox::helper_operation;
 using sandbox::helper_request;
-
-/// A directory that is removed at the end, and the root of the system until then.
-class temporary_root {
- public:
-  temporary_root() {
-    std::string pattern = (fs::temp_directory_path() / "xenpv-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-    ::setenv("XENPV_ROOT", pattern.c_str(), 1);
-  }
-  ~temporary_root() {
-    ::unsetenv("XENPV_ROOT");
-    fs::remove_all(path_);
-  }
-  temporary_root(const temporary_root&) = delete;
-  temporary_root& operator=(const temporary_root&) = delete;
-
-  [[nodiscard]] fs::path add(std::string_view name, std::string_view contents) const {
-    auto file = path_ / name;
-    fs::create_directories(file.parent_path());
-    std::ofstream(file) << contents;
-    return file;
-  }
-  [[nodiscard]] const fs::path& path() const noexcept { return path_; }
-
- private:
-  fs::path path_;
-};
+using xen::test::fake_root;
+using xen::test::scoped_variable;
 
 helper_request request_for(helper_operation operation, std::string_view text = {}) {
   helper_request out;
@@ -55,8 +27,9 @@ helper_request request_for(helper_operation operation, std::string_view text = {
 }
 
 TEST(device_helper, is_prepared_for_any_device_while_another_server_uses_the_first_one) {
-  const temporary_root root;
-  (void)root.add("sys/block/nbd0/backend", "xenpv-disk xvdb\n");
+  fake_root tree;
+  tree.with("/sys/block/nbd0/backend", "xenpv-disk xvdb\n");
+  const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
   const auto helper = start_device_helper(false);
   auto any = request_for(helper_operation::use_device, "xenpv-disk xvdc");
   any.numbers[0] = sandbox::any_device;
@@ -65,17 +38,17 @@ TEST(device_helper, is_prepared_for_any_device_while_another_server_uses_the_fir
 }
 
 TEST(guest_helper, removes_a_file_of_the_directory_that_was_named) {
-  const temporary_root root;
-  const auto file = root.add("run/disk.sock", "");
-  const auto other = root.add("elsewhere/disk.sock", "");
+  fake_root tree;
+  tree.with("/run/disk.sock").with("/elsewhere/disk.sock");
+  const auto path = [&](const char* name) { return tree.root().path(name); };
   const auto helper = start_guest_helper("off", false);
-  (void)helper->ask(request_for(helper_operation::add_file, file.string()));
+  (void)helper->ask(request_for(helper_operation::add_file, path("/run/disk.sock").string()));
   (void)helper->ask(request_for(helper_operation::seal));
-  fs::rename(root.path() / "run", root.path() / "moved");
-  fs::create_directory_symlink(root.path() / "elsewhere", root.path() / "run");
+  fs::rename(path("/run"), path("/moved"));
+  fs::create_directory_symlink(path("/elsewhere"), path("/run"));
   (void)helper->ask(request_for(helper_operation::remove_file));
-  EXPECT_TRUE(fs::exists(other)) << "the link leads here";
-  EXPECT_FALSE(fs::exists(root.path() / "moved/disk.sock"));
+  EXPECT_TRUE(fs::exists(path("/elsewhere/disk.sock"))) << "the link leads here";
+  EXPECT_FALSE(fs::exists(path("/moved/disk.sock")));
 }
 
 }  // namespace
