@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "async/event_batch.hpp"
 #include "async/event_loop_state.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
@@ -91,6 +92,7 @@ void event_loop_state::retire(std::shared_ptr<const void> object) {
 }
 
 void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
+  const event_batch batch;
   const dispatch_scope scope(*this);
   const auto generation = generation_;
   ++statistics_.wakes;

@@ -54,7 +54,7 @@ REQUEST_TYPES = re.compile(r"^(blk/(request|page_pool)|blkfront/statistics)$")
 
 # Headers in lib/ that other rooms may include where the table above allows it. All other headers in
 # lib/ are only for their own room, the apps and the tests.
-SHARED_HEADERS = re.compile(r"^(async/(blocking_calls_thread|nursery|signal)|base/.*|wire/.*|sandbox/.*|xen/(cpuid|port_status|resume_watch|runstate)|blk/(clock|uring_device)|"
+SHARED_HEADERS = re.compile(r"^(async/(blocking_calls_thread|event_batch|nursery|signal)|base/.*|wire/.*|sandbox/.*|xen/(cpuid|port_status|resume_watch|runstate)|blk/(clock|uring_device)|"
                             r"channels/.*|probe/.*)$")
 
 # Apps that may use Asio directly, with the reason.
