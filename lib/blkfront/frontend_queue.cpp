@@ -203,11 +203,15 @@ void frontend_queue::schedule_turn() {
     return;
   }
   turn_due_ = true;
+  if (!async::event_batch::add(turn_at_end_of_batch_)) post_turn();
+}
+
+void frontend_queue::post_turn() {
+  turn_due_ = true;
   if (std::exchange(turn_posted_, true)) return;
   asio::post(context_, [self = shared_from_this()] {
     self->turn_posted_ = false;
-    // A commit() or an event may have sent everything already.
-    if (self->turn_due_) self->turn(false);
+    self->turn_if_due();
   });
 }
 
@@ -279,7 +283,7 @@ void frontend_queue::turn(bool event) noexcept {
   if (defers_responses_ || (!more && distance_ > 1))
     schedule_poll();
   else if (more)
-    schedule_turn();
+    post_turn();  // lets other handlers run first
   notice_idle();
 }
 

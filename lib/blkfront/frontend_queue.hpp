@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "async/event_batch.hpp"
 #include "async/signal.hpp"
 #include "blkfront/coalescing.hpp"
 #include "blkfront/connection_loss.hpp"
@@ -129,6 +130,11 @@ class frontend_queue final : public blk::block_queue,
   void replace_pool(std::size_t pages) noexcept;
   void drop_transport(bool keep_port) noexcept;
   void schedule_turn();
+  void post_turn();
+  void turn_if_due() noexcept {
+    // A commit() or an event may have sent everything already.
+    if (turn_due_) turn(false);
+  }
   void turn(bool event) noexcept;
   bool exchange(std::uint64_t now) noexcept;
   void notify() noexcept;
@@ -158,6 +164,7 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<sector_locks> locks_;
 
   turn_state turn_ = turn_state::none;
+  async::batch_task turn_at_end_of_batch_{[this] { turn_if_due(); }};
   bool turn_posted_ = false;
   bool turn_due_ = false;  ///< there may be requests to send since the last turn()
   bool failure_reported_ = false;
