@@ -1,5 +1,6 @@
 // Sends a dispatcher's replies to the client: one gathered write sends all queued replies, with
-// headers and data directly from their buffers.
+// headers and data directly from their buffers. The write does not pass through the event loop
+// unless the client's socket is full.
 //
 // Part of a session and used on the session's thread. The session handles clients that no longer
 // accept replies.
@@ -16,9 +17,17 @@
 #include <utility>
 #include <vector>
 
+#include "async/event_batch.hpp"
 #include "nbd/dispatcher.hpp"
 
 namespace xenpv::nbd {
+
+/// A stream that can be written without waiting.
+template <class Stream>
+concept writable_at_once = requires(Stream& s, std::span<asio::const_buffer> buffers,
+                                    boost::system::error_code& code) {
+  s.write_some(buffers, code);
+};
 
 template <class Stream>
 class reply_writer {
@@ -32,21 +41,24 @@ class reply_writer {
         dispatcher_(source),
         changed_(std::move(changed)) {}
 
-  [[nodiscard]] bool is_idle() const noexcept { return !writing_; }
+  [[nodiscard]] bool is_idle() const noexcept { return !is_busy_; }
   /// Whether a write waits until the client reads.
   [[nodiscard]] bool awaits_client() const noexcept { return !unsent_.empty(); }
   /// The number of bytes that the client's socket has accepted.
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return bytes_sent_; }
 
-  /// Call when the dispatcher has replies.
+  /// Call when the dispatcher has replies. The device completes several requests at a time: the
+  /// write begins at the end of the event batch, so that it sends all their replies.
   void start() {
-    if (std::exchange(writing_, true)) return;
-    // Deferred because the device completes several requests at a time: one write then sends all
-    // their replies.
-    asio::post(executor_, [this] { write(); });
+    if (std::exchange(is_busy_, true)) return;
+    if (!async::event_batch::add(at_end_of_batch_)) post_write();
   }
 
  private:
+  void post_write() {
+    asio::post(executor_, [this] { write(); });
+  }
+
   void write() {
     try {
       gather();
@@ -55,7 +67,7 @@ class reply_writer {
     }
     if (broken_) return written(asio::error::broken_pipe);
     unsent_ = gathered_;
-    write_some();
+    write_at_once();
   }
 
   /// Takes replies for the next write. Throws std::bad_alloc.
@@ -73,18 +85,36 @@ class reply_writer {
     }
   }
 
+  /// Returns the replies to send before other connections have their turn.
+  [[nodiscard]] std::span<asio::const_buffer> next_stretch() const {
+    return dispatcher_.has_light_neighbour() ? first_bytes(short_write_size) : unsent_;
+  }
+
+  void write_at_once() {
+    if constexpr (writable_at_once<Stream>) {
+      const auto next = next_stretch();
+      const auto rest = unsent_.size() - next.size();
+      boost::system::error_code code;
+      const auto count = stream_.write_some(next, code);
+      if (code && code != asio::error::would_block) return written(code);
+      skip_sent(count);
+      if (unsent_.empty()) return written({});
+      if (unsent_.size() == rest) return asio::post(executor_, [this] { write_at_once(); });
+    }
+    // The socket is full.
+    write_some();
+  }
+
   /// Does not use asio::async_write, which writes at most 16 vectors and 64 KiB at a time: that
   /// would take several iterations of the event loop and several system calls instead of one each.
   void write_some() {
-    const auto next = dispatcher_.has_light_neighbour() ? first_bytes(short_write_size) : unsent_;
     const auto sent = [this](boost::system::error_code code, std::size_t count) {
-      bytes_sent_ += count;
       skip_sent(count);
       if (code || unsent_.empty()) return written(code);
       write_some();
     };
     try {
-      stream_.async_write_some(next, sent);
+      stream_.async_write_some(next_stretch(), sent);
     } catch (const std::bad_alloc&) {
       written(asio::error::no_memory);
     }
@@ -99,6 +129,7 @@ class reply_writer {
   }
 
   void skip_sent(std::size_t count) {
+    bytes_sent_ += count;
     while (!unsent_.empty() && count >= unsent_.front().size()) {
       count -= unsent_.front().size();
       unsent_ = unsent_.subspan(1);
@@ -122,9 +153,9 @@ class reply_writer {
       dispatcher_.sent(*std::exchange(sending_, sending_->next));
     const bool breaks = code && !broken_;
     broken_ = broken_ || breaks;
-    writing_ = false;
-    // Post, so that a long series of discarded replies does not recurse.
-    if (dispatcher_.has_replies()) start();
+    // Post, so that a long series of replies neither recurses nor delays other connections.
+    is_busy_ = dispatcher_.has_replies();
+    if (is_busy_) post_write();
     changed_(breaks);
   }
 
@@ -138,11 +169,12 @@ class reply_writer {
   asio::any_io_executor executor_;
   dispatcher& dispatcher_;
   std::function<void(bool)> changed_;
+  async::batch_task at_end_of_batch_{[this] { write(); }};
   reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
   std::span<asio::const_buffer> unsent_;  ///< the unsent part of gathered_
   std::uint64_t bytes_sent_ = 0;
-  bool writing_ = false;
+  bool is_busy_ = false;  ///< a write is planned or in progress
   bool broken_ = false;
 };
 

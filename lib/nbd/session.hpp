@@ -3,6 +3,9 @@
 // batch to the device. Sends all queued replies in one gathered write. Receives large payloads
 // directly into the device's pages.
 //
+// take_input() does as much as possible without waiting, so that it can commit the requests and
+// send the replies of many events together; the coroutine converse() does the waiting.
+//
 // Runs on the thread of its queue. `Stream` is a socket or a TLS stream. Does not listen or
 // negotiate options (see server.hpp).
 #pragma once
@@ -13,6 +16,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <span>
@@ -20,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "async/event_batch.hpp"
 #include "nbd/client_socket.hpp"
 #include "nbd/reply_writer.hpp"
 #include "nbd/session_base.hpp"
@@ -58,6 +63,7 @@ class session final : public session_base {
       co_await converse(first);
     } catch (const std::exception& problem) {
       // Out of memory. The requests in flight use this session's memory until they are complete.
+      if (payload_of_ != nullptr) abandon_payload();
       hang_up(problem.what());
     }
     co_await finish();
@@ -65,12 +71,52 @@ class session final : public session_base {
   }
 
  private:
+  /// What the session has to wait for before take_input() can continue.
+  enum class need : std::uint8_t {
+    nothing,   ///< the session has ended, or it can continue immediately
+    requests,  ///< the next request, or the rest of its header
+    memory,    ///< memory for the next request, or for the next bytes of a payload
+    payload,   ///< bytes for `vectors_`
+    skipped,   ///< bytes of the payload of a refused request
+    turn,      ///< the other connections of this thread
+  };
+
   asio::awaitable<void> converse(std::span<const std::byte> first) {
     buffer_.assign(first);
-    while (reason_.empty()) {
-      co_await take_requests();
-      if (!reason_.empty()) break;
-      if (!receive_at_once()) co_await receive(false);
+    for (;;) {
+      const auto next = take_input();
+      switch (next) {
+        case need::nothing:
+          co_return;
+        case need::requests:
+        case need::skipped: {
+          // Between requests, the client may be idle for any time.
+          if (next == need::skipped || buffer_.size() > 0) await_sender();
+          const auto [code, count] = co_await stream_.async_read_some(
+              receive_space(), asio::bind_cancellation_slot(between_requests_.slot(),
+                                                            asio::as_tuple(asio::use_awaitable)));
+          received(count);
+          if (code) end("the client closed the connection");
+          buffer_.received(count);
+          break;
+        }
+        case need::payload: {
+          await_sender();
+          const auto [code, count] =
+              co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
+          received(count);
+          payload_received(count, static_cast<bool>(code));
+          break;
+        }
+        case need::memory:
+          // Some may have become available since, and a notification that precedes the wait is
+          // lost.
+          if (dispatcher_.is_waiting() && !is_cut_) co_await changed_.wait();
+          break;
+        case need::turn:
+          co_await asio::post(executor_, asio::use_awaitable);
+          break;
+      }
     }
   }
 
@@ -100,33 +146,47 @@ class session final : public session_base {
     return out;
   }
 
-  /// Begins every complete request in the buffer; waits while the dispatcher lacks resources.
-  asio::awaitable<void> take_requests() {
-    incoming_request next;
-    while (next_request(next)) {
-      const auto& [header, checked] = next;
-      if (!dispatcher_.prepare(header, checked)) {
-        commit();
-        // Then checks the request again, because the export may have changed during the wait.
-        if (dispatcher_.is_waiting()) co_await changed_.wait();
-        continue;
-      }
-      consume_header();
-      buffer_.set_window(checked.payload >= large_payload ? short_receive_size
-                                                          : receive_buffer_size);
-      add_to_batch(request_cost + header.length);
-      auto* const write_request = dispatcher_.begin(header, checked);
-      if (write_request != nullptr)
-        co_await receive_payload(*write_request);
-      else if (checked.payload > 0)
-        co_await skip(checked.payload);
-      if (is_batch_full() && buffer_.size() > 0) {
-        // Lets other connections of this thread run.
-        commit();
-        co_await asio::post(executor_, asio::use_awaitable);
-      }
+  /// Begins the requests that have arrived and commits them. Then, while the device processes them,
+  /// sends the replies to requests that were complete by then.
+  need take_input() {
+    const async::event_batch batch;
+    const auto next = begin_requests();
+    commit();
+    return next;
+  }
+
+  need begin_requests() {
+    for (;;) {
+      const auto next = payload_of_ != nullptr ? take_payload()
+                        : left_to_skip_ > 0    ? skip_payload()
+                                               : begin_next();
+      if (next == need::requests && expects_requests() && receive_at_once()) continue;
+      if (next != need::nothing) return next;
+      if (payload_of_ != nullptr) continue;
+      if (!reason_.empty()) return need::nothing;
+      if (left_to_skip_ == 0 && is_batch_full() && buffer_.size() > 0) return need::turn;
     }
   }
+
+  /// Begins the next request in the buffer.
+  need begin_next() {
+    incoming_request next;
+    if (!next_request(next)) return reason_.empty() ? need::requests : need::nothing;
+    const auto& [header, checked] = next;
+    // After a wait, the request is checked again, because the export may have changed.
+    if (!dispatcher_.prepare(header, checked)) return need::memory;
+    consume_header();
+    buffer_.set_window(checked.payload >= large_payload ? short_receive_size : receive_buffer_size);
+    add_to_batch(request_cost + header.length);
+    payload_of_ = dispatcher_.begin(header, checked);
+    step_ = payload_step::receive;
+    if (payload_of_ == nullptr && checked.payload > 0) skip(checked.payload);
+    return need::nothing;
+  }
+
+  /// Whether to read again before the commit, so that further requests become part of the batch. A
+  /// client with only one request in flight probably waits for the reply.
+  [[nodiscard]] bool expects_requests() const noexcept { return dispatcher_.in_flight() > 1; }
 
   [[nodiscard]] asio::mutable_buffer receive_space() {
     const auto space = buffer_.space();
@@ -153,70 +213,45 @@ class session final : public session_base {
     return count > 0;
   }
 
-  /// `in_payload`: the bytes belong to the payload of a request.
-  asio::awaitable<void> receive(bool in_payload) {
-    commit();
-    const auto space = receive_space();
-    // Between requests, the client may be idle for any time.
-    if (in_payload || buffer_.size() > 0) await_sender();
-    const auto [code, count] = co_await stream_.async_read_some(
-        space, asio::bind_cancellation_slot(between_requests_.slot(),
-                                            asio::as_tuple(asio::use_awaitable)));
-    received(count);
-    if (code) end("the client closed the connection");
-    buffer_.received(count);
-  }
-
-  /// Receives the payload of a WRITE.
-  asio::awaitable<void> receive_payload(client_request& request) {
-    try {
-      co_await receive_all(request);
-    } catch (const std::exception&) {
-      dispatcher_.abandon_payload(request);
-      throw;
+  /// Receives the payload of a WRITE, as much of it as has arrived.
+  need take_payload() {
+    auto& request = *payload_of_;
+    if (step_ == payload_step::wait) {
+      if (is_cut_) return abandon_payload();
+      step_ = dispatcher_.next_payload(request);
     }
-  }
-
-  asio::awaitable<void> receive_all(client_request& request) {
-    auto step = payload_step::receive;
-    while (step != payload_step::done) {
-      if (step == payload_step::wait) {
-        if (is_cut_) co_return dispatcher_.abandon_payload(request);
-        commit();
-        if (dispatcher_.is_waiting()) co_await changed_.wait();
-        step = dispatcher_.next_payload(request);
-        continue;
-      }
-      if (step == payload_step::discard) {
-        const auto left = dispatcher::payload_left(request);
-        dispatcher_.discard_payload(request);
-        co_await skip(left);
-        co_return;
-      }
-      std::size_t count = take_payload(request);
+    while (step_ == payload_step::receive) {
+      auto count = copy_payload(request);
       if (count == 0) count = read_at_once(vectors_);
-      if (count > 0) {
-        add_to_batch(count);
-        step = dispatcher_.payload_received(request, count);
-        continue;
-      }
-      // The device can process the requests already begun while more bytes arrive.
-      commit();
-      await_sender();
-      const auto [code, received_now] =
-          co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
-      received(received_now);
-      if (received_now > 0) step = dispatcher_.payload_received(request, received_now);
-      if (code && step != payload_step::done) {
-        end("the client closed the connection in the middle of a write");
-        co_return dispatcher_.abandon_payload(request);
-      }
+      if (count == 0) return need::payload;
+      add_to_batch(count);
+      step_ = dispatcher_.payload_received(request, count);
     }
+    if (step_ == payload_step::wait) return need::memory;
+    payload_of_ = nullptr;
+    if (step_ == payload_step::done) return need::nothing;
+    const auto left = dispatcher::payload_left(request);
+    dispatcher_.discard_payload(request);
+    skip(left);
+    return need::nothing;
+  }
+
+  /// Call after a read for `vectors_`, which may have failed after it received bytes.
+  void payload_received(std::size_t count, bool has_failed) {
+    if (count > 0) step_ = dispatcher_.payload_received(*payload_of_, count);
+    if (!has_failed || step_ == payload_step::done) return;
+    end("the client closed the connection in the middle of a write");
+    abandon_payload();
+  }
+
+  need abandon_payload() {
+    dispatcher_.abandon_payload(*std::exchange(payload_of_, nullptr));
+    return need::nothing;
   }
 
   /// Copies the payload bytes that are already in the buffer and returns their number. If there are
   /// none, sets vectors_ to the space for the next ones.
-  std::size_t take_payload(const client_request& request) {
+  std::size_t copy_payload(const client_request& request) {
     space_.clear();
     dispatcher_.payload_space(request, space_);
     std::size_t copied = 0;
@@ -232,22 +267,26 @@ class session final : public session_base {
     return 0;
   }
 
-  /// Discards the payload of a refused request.
-  asio::awaitable<void> skip(std::uint64_t left) {
+  /// Discards the next `size` bytes, the payload of a refused request.
+  void skip(std::uint64_t size) {
+    left_to_skip_ = size;
     buffer_.set_window(receive_buffer_size);
-    for (;;) {
-      const auto count = std::min<std::uint64_t>(left, buffer_.size());
-      buffer_.consume(static_cast<std::size_t>(count));
-      left -= count;
-      if (left == 0 || !reason_.empty()) co_return;
-      co_await receive(true);
-    }
+  }
+
+  need skip_payload() {
+    const auto count = std::min<std::uint64_t>(left_to_skip_, buffer_.size());
+    buffer_.consume(static_cast<std::size_t>(count));
+    left_to_skip_ -= count;
+    return left_to_skip_ > 0 && reason_.empty() ? need::skipped : need::nothing;
   }
 
   Stream& stream_;
   reply_writer<Stream> replies_;
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;
+  client_request* payload_of_ = nullptr;       ///< the WRITE whose payload comes next
+  payload_step step_ = payload_step::receive;  ///< how to continue with that payload
+  std::uint64_t left_to_skip_ = 0;             ///< bytes of the payload of a refused request
 };
 
 }  // namespace xenpv::nbd

@@ -48,15 +48,16 @@ void fake_queue::submit(blk::request& r) {
   log.push_back(describe(r));
   ++submitted;
   batch_.push_back(&r);
-  if (std::exchange(turn_ends_, true)) return;
+  if (async::event_batch::add(end_of_batch_) || std::exchange(end_is_posted_, true)) return;
   asio::post(executor_, [this] {
-    turn_ends_ = false;
+    end_is_posted_ = false;
     end_batch();
   });
 }
 
 void fake_queue::commit() {
   end_batch();
+  if (answers_in_commit) answer_all();
 }
 
 void fake_queue::end_batch() {
@@ -65,7 +66,7 @@ void fake_queue::end_batch() {
   waiting.insert(waiting.end(), batch_.begin(), batch_.end());
   batch_.clear();
   most_waiting = std::max(most_waiting, waiting.size());
-  // Like a real device, does not complete requests within submit() or commit().
+  // Like a real device, does not complete requests within submit(), and rarely within commit().
   if (answers) asio::post(executor_, [this] { answer_all(); });
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "async/event_batch.hpp"
 #include "xenpv/blk/block_device.hpp"
 
 namespace xenpv::nbd::test {
@@ -44,13 +45,14 @@ class fake_queue final : public blk::block_queue {
   void answer_all();
 
   bool answers = true;
+  bool answers_in_commit = false;  ///< requests complete within commit(), like those of a fast disk
   /// Decides the status of each request. An unset code means success.
   std::function<std::error_code(const blk::request&)> fails;
 
   /// Requests that the test has not completed, oldest first.
   std::vector<blk::request*> waiting;
-  /// The number of requests in each batch. A batch ends with commit(), or when the posted handler
-  /// of the first submission runs.
+  /// The number of requests in each batch. A batch ends with commit(), with the event batch
+  /// or, outside of one, when the posted handler of the first submission runs.
   std::vector<std::size_t> batches;
   /// All requests, such as "read 512+4096 pages", "write 0+512 fua memory", "flush" or
   /// "discard 0+4096".
@@ -65,7 +67,8 @@ class fake_queue final : public blk::block_queue {
   asio::any_io_executor executor_;
   std::vector<std::byte>& bytes_;
   std::vector<blk::request*> batch_;
-  bool turn_ends_ = false;
+  async::batch_task end_of_batch_{[this] { end_batch(); }};
+  bool end_is_posted_ = false;
 };
 
 class fake_device final : public blk::block_device {

@@ -64,6 +64,19 @@ TEST(session_memory, ends_while_it_waits_for_memory) {
   EXPECT_EQ(budget.waiting(), 0U);
 }
 
+TEST(session_memory, ends_if_a_reply_cannot_be_sent_just_before_it_waits_for_memory) {
+  memory_budget budget(4 * mib);
+  session_rig greedy({.device = {.size = 8 * mib}, .shared = {.memory = &budget}});
+  greedy.send(read_request(1, 0, 3 * mib));
+  session_rig waiting(
+      {.device = {.size = 8 * mib, .answers = false}, .shared = {.memory = &budget}});
+  waiting.queue.answers_in_commit = true;
+  (void)waiting.offer(read_request(2, 0, 4096) + read_request(3, 0, 2 * mib));
+  waiting.vanish();
+  EXPECT_EQ(waiting.ended, "the client no longer accepts replies");
+  EXPECT_EQ(budget.waiting(), 0U);
+}
+
 TEST(session_memory, bounds_what_a_large_write_holds) {
   memory_budget budget(64 * mib);
   session_rig rig({.device = {.size = 16 * mib, .answers = false}, .shared = {.memory = &budget}});

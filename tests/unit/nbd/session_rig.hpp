@@ -20,7 +20,7 @@
 
 namespace xenpv::nbd::test {
 
-/// A socket that counts its writes.
+/// A socket that counts its reads and writes.
 class counted_socket {
  public:
   using executor_type = asio::local::stream_protocol::socket::executor_type;
@@ -31,11 +31,12 @@ class counted_socket {
   [[nodiscard]] int native_handle() { return socket_.native_handle(); }
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
+    ++awaited_reads;
     return socket_.async_read_some(buffers, std::forward<Token>(token));
   }
   template <class Buffers, class Token>
   auto async_write_some(const Buffers& buffers, Token&& token) {
-    ++writes;
+    ++awaited_writes;
     return socket_.async_write_some(buffers, std::forward<Token>(token));
   }
   void non_blocking(bool mode, boost::system::error_code& code) {
@@ -43,11 +44,21 @@ class counted_socket {
   }
   template <class Buffers>
   std::size_t read_some(const Buffers& buffers, boost::system::error_code& code) {
+    ++reads;
     return socket_.read_some(buffers, code);
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& buffers, boost::system::error_code& code) {
+    ++writes;
+    return socket_.write_some(buffers, code);
   }
   void close() { socket_.close(); }
 
-  unsigned writes = 0;
+  // Each is at least one system call. An operation that waits also passes through the event loop.
+  unsigned reads = 0;           ///< that do not wait
+  unsigned writes = 0;          ///< that do not wait
+  unsigned awaited_reads = 0;   ///< asynchronous operations
+  unsigned awaited_writes = 0;  ///< asynchronous operations
 
  private:
   asio::local::stream_protocol::socket socket_;
@@ -96,6 +107,14 @@ class session_rig {
       context.restart();
     } while (context.poll() > 0);
   }
+  /// Runs until there is no work left. Returns the number of handlers that ran.
+  std::size_t count_handlers() {
+    context.restart();
+    std::size_t count = 0;
+    while (context.poll_one() > 0)
+      ++count;
+    return count;
+  }
   /// Sends as much as the socket accepts. Returns the number of bytes sent.
   std::size_t offer(std::string_view bytes) {
     std::size_t sent = 0;
@@ -129,14 +148,25 @@ class session_rig {
 
   /// Returns the replies received since the last call, in order.
   lines replies() {
-    std::array<char, 65536> bytes;
     for (;;) {
       settle();
-      const auto count = ::recv(client_fd(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-      if (count == 0) saw_end = true;
-      if (count <= 0) return reader.take();
-      reader.feed({bytes.data(), static_cast<std::size_t>(count)});
+      if (!receive()) return reader.take();
     }
+  }
+  /// The same, without running the session.
+  lines sent_replies() {
+    while (receive()) {
+    }
+    return reader.take();
+  }
+  /// Receives some bytes. Returns false if there are none now.
+  bool receive() {
+    std::array<char, 65536> bytes;
+    const auto count = ::recv(client_fd(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count == 0) saw_end = true;
+    if (count <= 0) return false;
+    reader.feed({bytes.data(), static_cast<std::size_t>(count)});
+    return true;
   }
   void half_close() {
     ::shutdown(client_fd(), SHUT_WR);
