@@ -131,7 +131,7 @@ lease::lease(lease&& other) noexcept
 
 lease& lease::operator=(lease&& other) noexcept {
   if (this == &other) return *this;
-  if (pool_ && pages_.count != 0) pool_->give_back(std::exchange(pages_, {}));
+  if (pages_.count != 0) give_back();
   pool_ = std::move(other.pool_);
   pages_ = std::exchange(other.pages_, {});
   lead_ = other.lead_;
@@ -139,22 +139,24 @@ lease& lease::operator=(lease&& other) noexcept {
   return *this;
 }
 
-lease::~lease() {
-  if (pool_ && pages_.count != 0) pool_->give_back(pages_);
-}
-
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
+  lease taken;
+  if (!taken.take(pool, offset, length, sector_size)) return std::nullopt;
+  return taken;
+}
+
+bool lease::take_several(const std::shared_ptr<page_pool>& pool, std::uint32_t lead,
+                         std::uint64_t length) noexcept {
   // Must precede the sum below, which an untrusted length could overflow.
-  if (length == 0 || length > pool->size() * page_size) return std::nullopt;
-  const auto lead = static_cast<std::uint32_t>(offset % sector_size);
+  if (length == 0 || length > pool->size() * page_size) return false;
   const auto count = (lead + length + page_size - 1) / page_size;
   const bool is_large = length > small_request;
-  if (is_large && (pool->has_waiters() || pool->free() < count + pool->reserve()))
-    return std::nullopt;
+  if (is_large && (pool->has_waiters() || pool->free() < count + pool->reserve())) return false;
   const auto pages = pool->take(count);
-  if (!pages) return std::nullopt;
-  return lease(pool, *pages, lead, length);
+  if (!pages) return false;
+  set(pool, *pages, lead, length);
+  return true;
 }
 
 void lease::copy_from(std::uint64_t offset, std::span<const std::byte> data) const {

@@ -128,6 +128,10 @@ class block_queue {
   [[nodiscard]] std::optional<lease> try_lease(std::uint64_t offset, std::uint64_t length) const {
     return lease::try_take(pages(), offset, length, shape().sector_size);
   }
+  /// The same, into `out`, which must not have pages. Returns false while too few pages are free.
+  [[nodiscard]] bool try_lease(lease& out, std::uint64_t offset, std::uint64_t length) const {
+    return out.take(pages(), offset, length, shape().sector_size);
+  }
 
   /// Coroutines; call them on the queue's own thread. They throw `failure` with the byte range and
   /// the reason. They cannot be cancelled: the device owns the memory until the request completes.

@@ -130,7 +130,9 @@ class lease {
         std::uint64_t length) noexcept;
   lease(lease&& other) noexcept;
   lease& operator=(lease&& other) noexcept;
-  ~lease();
+  ~lease() {
+    if (pages_.count != 0) give_back();
+  }
 
   /// Leases pages for `length` bytes at `offset` of a device with this sector size. Returns nullopt
   /// if `length` is 0 or too few pages are free. A large lease also leaves the reserve untouched
@@ -138,6 +140,23 @@ class lease {
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
+  /// Like try_take(), for a lease without pages. Returns false where try_take() returns nullopt.
+  [[nodiscard]] bool take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
+                          std::uint64_t length, std::uint32_t sector_size) noexcept {
+    const auto lead = static_cast<std::uint32_t>(offset % sector_size);
+    if (length == 0 || length > page_size || lead + length > page_size)
+      return take_several(pool, lead, length);
+    const auto page = pool->take_one();
+    if (page == no_page) return false;
+    set(pool, {page, page, 1}, lead, length);
+    return true;
+  }
+  /// Returns the pages.
+  void reset() noexcept {
+    if (pages_.count != 0) give_back();
+    pool_.reset();
+    length_ = 0;
+  }
 
   /// True if the lease has pages.
   [[nodiscard]] explicit operator bool() const noexcept { return pages_.count != 0; }
@@ -181,7 +200,25 @@ class lease {
   [[nodiscard]] bool move_out() noexcept;
 
  private:
-  std::shared_ptr<page_pool> pool_;
+  [[nodiscard]] bool take_several(const std::shared_ptr<page_pool>& pool, std::uint32_t lead,
+                                  std::uint64_t length) noexcept;
+  void set(const std::shared_ptr<page_pool>& pool, page_chain pages, std::uint32_t lead,
+           std::uint64_t length) noexcept {
+    pool_ = pool;
+    pages_ = pages;
+    lead_ = lead;
+    length_ = length;
+  }
+  void give_back() noexcept {
+    const auto pages = pages_;
+    pages_.count = 0;
+    if (pages.count == 1)
+      pool_->give_back_one(pages.first);
+    else
+      pool_->give_back(pages);
+  }
+
+  std::shared_ptr<page_pool> pool_;  ///< not null if there are pages
   page_chain pages_;
   std::uint32_t lead_ = 0;
   std::uint64_t length_ = 0;

@@ -189,6 +189,42 @@ TEST(lease, returns_its_pages_when_another_lease_is_moved_into_it) {
   EXPECT_EQ(pool->free(), 3u);
 }
 
+TEST(lease, can_be_used_again_after_its_pages_were_returned) {
+  const auto pool = test::make_pool(3);
+  lease held;
+  EXPECT_TRUE(held.take(pool, 5, 4000, 512));
+  EXPECT_EQ(held.lead(), 5u);
+  EXPECT_EQ(held.length(), 4000u);
+  held.reset();
+  EXPECT_FALSE(static_cast<bool>(held));
+  EXPECT_EQ(held.length(), 0u);
+  EXPECT_EQ(held.pool(), nullptr);
+  EXPECT_EQ(pool->free(), 3u);
+  EXPECT_TRUE(held.take(pool, 0, 8192, 512));
+  EXPECT_EQ(pool->free(), 1u);
+  held.reset();
+  held.reset();
+  EXPECT_EQ(pool->free(), 3u);
+}
+
+TEST(lease, takes_no_pages_if_too_few_are_free) {
+  const auto pool = test::make_pool(1);
+  const auto all = lease::try_take(pool, 0, 4096, 512);
+  lease none;
+  EXPECT_FALSE(none.take(pool, 0, 1, 512));
+  EXPECT_FALSE(none.take(pool, 0, 0, 512));
+  EXPECT_FALSE(static_cast<bool>(none));
+}
+
+TEST(lease, counts_the_pages_before_the_data_if_sectors_are_larger_than_pages) {
+  const auto pool = test::make_pool(4);
+  const auto held = lease::try_take(pool, 5000, 100, 8192);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->lead(), 5000u);
+  EXPECT_EQ(held->pages().count, 2);
+  EXPECT_THAT(spans(*held, 0, 100), ElementsAre(Pair(5000, 100u)));
+}
+
 TEST(lease, returns_no_pages_after_abandon) {
   const auto pool = test::make_pool(2);
   page_chain pages;
