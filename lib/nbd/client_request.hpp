@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <system_error>
 
@@ -41,7 +40,7 @@ struct device_request : blk::request {
   device_request* next_waiting = nullptr;  ///< used by the scheduler while it holds the request
   std::uint32_t cost = 0;                  ///< set by the scheduler
   bool is_light = false;                   ///< set by the scheduler
-  std::optional<blk::lease> leased;
+  blk::lease leased;
   data_buffer heap;
   /// The reply chunk for this device request, if the READ is answered in several chunks.
   reply_part chunk;

@@ -79,15 +79,6 @@ nbd_error own_to_nbd_error(int value) noexcept {
 
 }  // namespace
 
-std::optional<request_header> decode_request(
-    std::span<const std::byte, request_size> bytes) noexcept {
-  wire::nbd_request raw;
-  std::memcpy(&raw, bytes.data(), sizeof raw);
-  if (raw.magic.value() != wire::nbd_request_magic) return std::nullopt;
-  return request_header{raw.flags.value(), static_cast<nbd_command>(raw.type.value()),
-                        raw.cookie.value(), raw.offset.value(), raw.length.value()};
-}
-
 std::optional<request_header> decode_extended_request(
     std::span<const std::byte, extended_request_size> bytes) noexcept {
   wire::nbd_extended_request raw;
@@ -97,8 +88,8 @@ std::optional<request_header> decode_extended_request(
                         raw.cookie.value(), raw.offset.value(), raw.length.value()};
 }
 
-verdict check_request(const request_header& request, const export_info& exported,
-                      session_terms terms) noexcept {
+verdict check_rules(const request_header& request, const export_info& exported,
+                    session_terms terms) noexcept {
   if (request.type == nbd_command::disc) return {};
   // With extended headers, the flag announces a payload of any command. A WRITE without the flag
   // violates the protocol; its payload must not be taken for requests.

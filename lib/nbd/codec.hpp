@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -34,8 +35,14 @@ struct request_header {
 };
 
 /// Returns nullopt for an invalid magic number. The stream is then out of sync: disconnect.
-[[nodiscard]] std::optional<request_header> decode_request(
-    std::span<const std::byte, request_size> bytes) noexcept;
+[[nodiscard]] inline std::optional<request_header> decode_request(
+    std::span<const std::byte, request_size> bytes) noexcept {
+  wire::nbd_request raw;
+  std::memcpy(&raw, bytes.data(), sizeof raw);
+  if (raw.magic.value() != wire::nbd_request_magic) return std::nullopt;
+  return request_header{raw.flags.value(), static_cast<wire::nbd_command>(raw.type.value()),
+                        raw.cookie.value(), raw.offset.value(), raw.length.value()};
+}
 /// The same for clients that negotiated extended headers.
 [[nodiscard]] std::optional<request_header> decode_extended_request(
     std::span<const std::byte, extended_request_size> bytes) noexcept;
@@ -57,12 +64,34 @@ struct verdict {
   friend bool operator==(const verdict&, const verdict&) = default;
 };
 
+/// Whether a request is a READ or WRITE that violates no rule. False for some other requests that
+/// check_rules() accepts.
+[[nodiscard]] inline bool is_plain_request(const request_header& request,
+                                           const export_info& exported) noexcept {
+  const bool is_write = request.type == wire::nbd_command::write;
+  if (request.type != wire::nbd_command::read && (!is_write || exported.read_only)) return false;
+  if (request.flags != 0 || request.length > largest_request) return false;
+  if (request.offset > exported.size || request.length > exported.size - request.offset)
+    return false;
+  return ((request.offset | request.length) & (exported.minimum_block - 1)) == 0;
+}
+/// Implements check_request() by applying the rules one by one.
+[[nodiscard]] verdict check_rules(const request_header& request, const export_info& exported,
+                                  session_terms terms) noexcept;
+
 /// Applies the rules of sections "Command flags", "Request types", "Size constraints" and "Error
 /// values" of the protocol document. An accepted request lies within the export. A request of
 /// length 0 is accepted (nothing to read, write or trim); answer a structured READ of length 0 with
 /// encode_done(). NBD_CMD_DISC always passes, regardless of its other fields.
-[[nodiscard]] verdict check_request(const request_header& request, const export_info& exported,
-                                    session_terms terms) noexcept;
+[[nodiscard]] inline verdict check_request(const request_header& request,
+                                           const export_info& exported,
+                                           session_terms terms) noexcept {
+  if (!is_plain_request(request, exported)) return check_rules(request, exported, terms);
+  verdict accepted;
+  if (request.type == wire::nbd_command::write)
+    accepted.payload = static_cast<std::uint32_t>(request.length);
+  return accepted;
+}
 
 /// Returns the closest error value that the protocol allows; `none` for success.
 [[nodiscard]] wire::nbd_error to_nbd_error(std::error_code code) noexcept;

@@ -6,8 +6,6 @@
 #include <new>
 #include <utility>
 
-#include "nbd/dispatcher_sizes.hpp"
-
 namespace xenpv::nbd {
 
 using wire::nbd_command;
@@ -114,34 +112,24 @@ client_request& dispatcher::take_client_request(const request_header& header) no
 
 /// Returns null if there is no memory.
 device_request* dispatcher::try_take_device_request() noexcept {
+  if (free_device_requests_ != nullptr) return &take_device_request();
   try {
-    if (free_device_requests_ == nullptr) add_device_request();
+    add_device_request();
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
   return &take_device_request();
 }
 
-device_request& dispatcher::take_device_request() noexcept {
-  auto& child = *std::exchange(free_device_requests_, free_device_requests_->next);
-  child.next = nullptr;
-  child.fua = false;
-  child.memory = nullptr;
-  child.pages = nullptr;
-  return child;
-}
-
-void dispatcher::recycle(device_request& child) noexcept {
-  drop_memory(child);
-  child.next = std::exchange(free_device_requests_, &child);
-}
-
 void dispatcher::recycle(client_request& request) noexcept {
   while (auto* const child = request.first) {
     request.first = child->next;
-    retire(*child);
+    if (child->heap.empty())
+      recycle(*child);
+    else
+      retire(*child);
   }
-  drop_retired(most_dropped_at_once);
+  if (retired_ != nullptr) drop_retired(most_dropped_at_once);
   if (request.reserved > 0) give_back_heap(std::exchange(request.reserved, 0));
   request.next = std::exchange(free_client_requests_, &request);
   --in_flight_;
@@ -169,25 +157,31 @@ bool dispatcher::prepare(const request_header& header, const verdict& checked) {
     is_waiting_ = true;
     return false;
   }
-  reserve_requests();
-  // An earlier call for the same request may have waited for memory. Since then, the export and the
-  // size of the pieces may have changed.
-  const auto needs_no_memory = [this] {
-    cancel_prepare();
-    return true;
-  };
-  if (checked.error != nbd_error::none || header.length == 0) return needs_no_memory();
-  const auto offset = first_ + header.offset;
-  if (header.type == nbd_command::write)
-    return prepare_whole(blk::operation::write, offset,
-                         device_request_length(offset, header.length, piece_size()));
-  if (header.type != nbd_command::read) return needs_no_memory();
-  if (header.length <= piece_size())
-    return prepare_whole(blk::operation::read, offset, header.length);
-  if (is_answered_in_chunks(header, terms_)) return needs_no_memory();
+  if (free_client_requests_ == nullptr || free_device_requests_ == nullptr) reserve_requests();
+  const bool reads = header.type == nbd_command::read;
+  const bool has_data = reads || header.type == nbd_command::write;
+  if (has_data && header.length > 0 && checked.error == nbd_error::none) {
+    const auto offset = first_ + header.offset;
+    const auto most = piece_size();
+    if (header.length <= most)
+      return prepare_whole(reads ? blk::operation::read : blk::operation::write, offset,
+                           header.length);
+    if (!reads)
+      return prepare_whole(blk::operation::write, offset,
+                           device_request_length(offset, header.length, most));
+    if (!is_answered_in_chunks(header, terms_)) return prepare_pieces(header.length);
+  }
+  // An earlier call for this request may have waited for memory that it no longer needs, because
+  // the export or the size of the pieces has changed.
+  cancel_prepare();
+  return true;
+}
+
+/// Takes all the memory for a READ that is answered in one part: two such requests that each had
+/// half of theirs would wait for each other.
+bool dispatcher::prepare_pieces(std::uint64_t length) {
   if (prepared_ != nullptr) recycle(*std::exchange(prepared_, nullptr));
-  // Takes all the memory now: two reads that each had half of it would wait for each other.
-  const auto bytes = heap_size_in_pieces(header.length);
+  const auto bytes = heap_size_in_pieces(length);
   is_waiting_ = !take_heap(bytes, true);
   if (!is_waiting_) prepared_heap_ = bytes;
   return !is_waiting_;
@@ -201,8 +195,10 @@ bool dispatcher::prepare_whole(blk::operation op, std::uint64_t offset, std::uin
   child.op = op;
   child.offset = offset;
   child.length = length;
+  is_waiting_ = false;
+  if (try_give_pages(child)) return true;
   std::uint64_t reserved = 0;
-  const auto result = give_memory(child, reserved, true);
+  const auto result = give_heap(child, reserved, true);
   is_waiting_ = result == memory_result::unavailable;
   if (result == memory_result::failed) {
     prepare_failed_ = true;
@@ -226,58 +222,54 @@ void dispatcher::submit(client_request& request, device_request& child) {
 
 client_request* dispatcher::begin(const request_header& header, const verdict& checked) {
   auto& request = take_client_request(header);
-  if (checked.error != nbd_error::none) {
-    refuse(request, checked.error, checked.reason);
+  if (prepared_ == nullptr) {
+    begin_unprepared(request, checked);
     return nullptr;
   }
+  auto& child = *std::exchange(prepared_, nullptr);
+  if (header.type == nbd_command::write) {
+    open_write(request, child);
+    return &request;
+  }
+  request.first = request.newest = &child;
+  request.left = 0;
+  submit(request, child);
+  return nullptr;
+}
+
+/// Begins a request that needs no device request of its own, or several.
+void dispatcher::begin_unprepared(client_request& request, const verdict& checked) {
+  if (checked.error != nbd_error::none) return refuse(request, checked.error, checked.reason);
   if (std::exchange(prepare_failed_, false)) {
     request.left = 0;
     request.error = nbd_error::enomem;
-    conclude(request);
-    return nullptr;
+    return conclude(request);
   }
-  const bool is_empty = header.length == 0;
-  switch (header.type) {
-    case nbd_command::write:
-      if (is_empty) break;
-      open_write(request, *std::exchange(prepared_, nullptr));
-      return &request;
+  const bool is_empty = request.header.length == 0;
+  switch (request.header.type) {
     case nbd_command::read:
       if (is_empty) break;
-      begin_read(request);
-      return nullptr;
+      request.in_chunks = is_answered_in_chunks(request.header, terms_);
+      request.reserved = std::exchange(prepared_heap_, 0);
+      return begin_pieces(request);
     case nbd_command::flush: {
       request.left = 0;
       auto& child = take_device_request();
       child.op = blk::operation::flush;
       child.offset = child.length = 0;
-      submit(request, child);
-      return nullptr;
+      return submit(request, child);
     }
     case nbd_command::trim:
     case nbd_command::write_zeroes:
       if (is_empty) break;
-      begin_pieces(request);
-      return nullptr;
+      return begin_pieces(request);
+    case nbd_command::write:
     case nbd_command::cache:
     case nbd_command::disc:
     case nbd_command::block_status:
       break;
   }
   conclude(request);
-  return nullptr;
-}
-
-void dispatcher::begin_read(client_request& request) {
-  if (prepared_ != nullptr) {
-    auto& child = *std::exchange(prepared_, nullptr);
-    request.first = request.newest = &child;
-    request.left = 0;
-    return submit(request, child);
-  }
-  request.in_chunks = is_answered_in_chunks(request.header, terms_);
-  request.reserved = std::exchange(prepared_heap_, 0);
-  begin_pieces(request);
 }
 
 void dispatcher::begin_pieces(client_request& request) {
@@ -365,7 +357,17 @@ void dispatcher::device_request_done(blk::request& completed) {
   auto& owner = *child.owner;
   if (owner.retired_ != nullptr) owner.drop_retired(most_dropped_at_once);
   owner.scheduler_.finished(owner.flow_, child);
+  auto& request = *child.parent;
+  const bool is_whole_read = request.first == &child && !request.in_pieces;
+  if (is_whole_read && !child.status) return owner.finish_read(request);
   owner.answered(child);
+}
+
+/// Called when the only device request of a READ has succeeded.
+void dispatcher::finish_read(client_request& request) {
+  request.outstanding = 0;
+  finish(request);
+  if (first_listed_ != nullptr) submit_pieces();
 }
 
 void dispatcher::answered(device_request& child) {

@@ -6,15 +6,18 @@
 // connection's large requests advance in turn, by a bounded number of device requests at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nbd/client_request.hpp"
 #include "nbd/device_scheduler.hpp"
+#include "nbd/dispatcher_sizes.hpp"
 #include "nbd/memory_budget.hpp"
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/blk/block_device.hpp"
@@ -122,13 +125,17 @@ class dispatcher {
   [[nodiscard]] bool has_replies() const noexcept { return first_reply_ != nullptr; }
   /// Takes the oldest queued part of a reply; null if there is none. Call sent() when the part has
   /// been sent or discarded.
-  [[nodiscard]] reply_part* take_reply() noexcept;
+  [[nodiscard]] reply_part* take_reply() noexcept {
+    auto* const part = first_reply_;
+    if (part != nullptr) first_reply_ = std::exchange(part->next, nullptr);
+    return part;
+  }
   /// Calls `use` for each data range that follows the part's header, in order.
   template <class Function>
   static void for_each_data(const reply_part& part, Function use) {
     for (auto* carrier = part.data; carrier != nullptr; carrier = carrier->next) {
       if (carrier->leased)
-        carrier->leased->for_each_span(0, carrier->length, use);
+        carrier->leased.for_each_span(0, carrier->length, use);
       else
         use(std::span<std::byte>(carrier->heap.get(), static_cast<std::size_t>(carrier->length)));
     }
@@ -145,22 +152,44 @@ class dispatcher {
   void add_device_request();
   [[nodiscard]] client_request& take_client_request(const request_header& header) noexcept;
   /// There must be a free device request.
-  [[nodiscard]] device_request& take_device_request() noexcept;
+  [[nodiscard]] device_request& take_device_request() noexcept {
+    auto& child = *std::exchange(free_device_requests_, free_device_requests_->next);
+    child.next = nullptr;
+    child.fua = false;
+    child.memory = nullptr;
+    child.pages = nullptr;
+    return child;
+  }
   [[nodiscard]] device_request* try_take_device_request() noexcept;
-  void recycle(device_request& child) noexcept;
+  void recycle(device_request& child) noexcept {
+    drop_memory(child);
+    child.next = std::exchange(free_device_requests_, &child);
+  }
   void recycle(client_request& request) noexcept;
   void retire(device_request& child) noexcept;
   void drop_retired(unsigned most) noexcept;
 
   /// The largest device request that should be submitted now, in bytes.
-  [[nodiscard]] std::uint64_t piece_size() const noexcept;
+  [[nodiscard]] std::uint64_t piece_size() const noexcept {
+    return has_light_neighbour() ? std::min(short_device_request, device_request_size_)
+                                 : device_request_size_;
+  }
   [[nodiscard]] std::uint64_t heap_size_for(std::uint64_t length) const noexcept;
   [[nodiscard]] std::uint64_t heap_size_in_pieces(std::uint64_t length) const noexcept;
   [[nodiscard]] bool take_heap(std::uint64_t bytes, bool may_wait);
   void give_back_heap(std::uint64_t bytes) noexcept;
+  [[nodiscard]] bool try_give_pages(device_request& child) noexcept;
   [[nodiscard]] memory_result give_memory(device_request& child, std::uint64_t& reserved,
                                           bool may_wait);
-  void drop_memory(device_request& child) noexcept;
+  [[nodiscard]] memory_result give_heap(device_request& child, std::uint64_t& reserved,
+                                        bool may_wait);
+  void drop_memory(device_request& child) noexcept {
+    child.memory = nullptr;
+    child.pages = nullptr;
+    child.leased.reset();
+    if (!child.heap.empty()) drop_heap(child);
+  }
+  void drop_heap(device_request& child) noexcept;
   void resume() noexcept {
     if (is_waiting_) {
       is_waiting_ = false;
@@ -170,12 +199,14 @@ class dispatcher {
 
   void submit(client_request& request, device_request& child);
   static void device_request_done(blk::request& completed);
+  void finish_read(client_request& request);
   void answered(device_request& child);
   void answered_chunk(device_request& child);
   void chunk_sent(device_request& child) noexcept;
 
   [[nodiscard]] bool prepare_whole(blk::operation op, std::uint64_t offset, std::uint64_t length);
-  void begin_read(client_request& request);
+  [[nodiscard]] bool prepare_pieces(std::uint64_t length);
+  void begin_unprepared(client_request& request, const verdict& checked);
   void begin_pieces(client_request& request);
   void list(client_request& request) noexcept;
   void submit_pieces();

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "nbd/dispatcher.hpp"
-#include "nbd/dispatcher_sizes.hpp"
 
 namespace xenpv::nbd {
 
@@ -26,11 +25,6 @@ bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
 }
 
 }  // namespace
-
-std::uint64_t dispatcher::piece_size() const noexcept {
-  return has_light_neighbour() ? std::min(short_device_request, device_request_size_)
-                               : device_request_size_;
-}
 
 std::uint64_t dispatcher::heap_size_for(std::uint64_t length) const noexcept {
   const bool is_reused = length <= device_request_size_ && length > smallest_reused_buffer;
@@ -61,23 +55,29 @@ void dispatcher::give_back_heap(std::uint64_t bytes) noexcept {
   if (bytes > 0) account_.give_back(bytes);
 }
 
-/// Allocates the request's buffer: leases pages of the queue while enough are free, which avoids
-/// copies, and otherwise uses the heap. Uses up to `reserved` bytes that were taken from the
-/// account earlier.
+/// Leases pages of the queue while enough are free, which avoids copies.
+bool dispatcher::try_give_pages(device_request& child) noexcept {
+  if (!may_lease(*queue_.pages(), child.length)) return false;
+  if (!queue_.try_lease(child.leased, child.offset, child.length)) return false;
+  child.pages = &child.leased;
+  return true;
+}
+
+/// Allocates the request's buffer: pages if possible, otherwise heap memory. Uses up to `reserved`
+/// bytes that were taken from the account earlier.
 dispatcher::memory_result dispatcher::give_memory(device_request& child, std::uint64_t& reserved,
                                                   bool may_wait) {
-  if (may_lease(*queue_.pages(), child.length)) {
-    child.leased = queue_.try_lease(child.offset, child.length);
-    if (child.leased) {
-      child.pages = &*child.leased;
-      if (reserved > 0) {
-        const auto unneeded = std::min(reserved, heap_size_for(child.length));
-        reserved -= unneeded;
-        give_back_heap(unneeded);
-      }
-      return memory_result::ok;
-    }
+  if (!try_give_pages(child)) return give_heap(child, reserved, may_wait);
+  if (reserved > 0) {
+    const auto unneeded = std::min(reserved, heap_size_for(child.length));
+    reserved -= unneeded;
+    give_back_heap(unneeded);
   }
+  return memory_result::ok;
+}
+
+dispatcher::memory_result dispatcher::give_heap(device_request& child, std::uint64_t& reserved,
+                                                bool may_wait) {
   // A request that reserved memory never takes more than that: it could wait for itself.
   const auto usual = heap_size_for(child.length);
   const auto size = reserved == 0 || reserved >= usual ? usual : child.length;
@@ -102,11 +102,7 @@ dispatcher::memory_result dispatcher::give_memory(device_request& child, std::ui
   return memory_result::ok;
 }
 
-void dispatcher::drop_memory(device_request& child) noexcept {
-  child.memory = nullptr;
-  child.pages = nullptr;
-  child.leased.reset();
-  if (child.heap.empty()) return;
+void dispatcher::drop_heap(device_request& child) noexcept {
   const auto size = child.heap.size();
   const bool is_scarce = account_.is_scarce();
   if (is_scarce) release_spare();
@@ -185,7 +181,7 @@ void dispatcher::payload_space(const client_request& request,
       out.push_back(stretch);
   };
   if (child.leased)
-    child.leased->for_each_span(request.received, child.length - request.received, add);
+    child.leased.for_each_span(request.received, child.length - request.received, add);
   else
     add({child.heap.get() + request.received,
          static_cast<std::size_t>(child.length) - request.received});

@@ -1,6 +1,4 @@
 // Encodes the dispatcher's replies and queues them.
-#include <utility>
-
 #include "nbd/dispatcher.hpp"
 
 namespace xenpv::nbd {
@@ -97,12 +95,6 @@ void dispatcher::queue_reply(reply_part& part) {
   (is_first ? first_reply_ : last_reply_->next) = &part;
   last_reply_ = &part;
   if (is_first) replies_ready_();
-}
-
-reply_part* dispatcher::take_reply() noexcept {
-  auto* const part = first_reply_;
-  if (part != nullptr) first_reply_ = std::exchange(part->next, nullptr);
-  return part;
 }
 
 }  // namespace xenpv::nbd

@@ -73,6 +73,7 @@ class reply_writer {
   /// Takes replies for the next write. Throws std::bad_alloc.
   void gather() {
     gathered_.clear();
+    unsent_bytes_ = 0;
     sending_ = nullptr;
     auto** tail = &sending_;
     while (gathered_.size() < most_vectors) {
@@ -81,6 +82,7 @@ class reply_writer {
       *tail = part;
       tail = &part->next;
       gathered_.emplace_back(part->header.data(), part->header.size());
+      unsent_bytes_ += part->header.size();
       dispatcher::for_each_data(*part, [this](std::span<std::byte> stretch) { add_data(stretch); });
     }
   }
@@ -101,7 +103,7 @@ class reply_writer {
       if (unsent_.empty()) return written({});
       if (unsent_.size() == rest) return asio::post(executor_, [this] { write_at_once(); });
     }
-    // The socket is full.
+    // The socket is full, or a stream of this type always has to wait.
     write_some();
   }
 
@@ -130,6 +132,12 @@ class reply_writer {
 
   void skip_sent(std::size_t count) {
     bytes_sent_ += count;
+    unsent_bytes_ -= count;
+    // Usually, the socket accepts everything.
+    if (unsent_bytes_ == 0) {
+      unsent_ = {};
+      return;
+    }
     while (!unsent_.empty() && count >= unsent_.front().size()) {
       count -= unsent_.front().size();
       unsent_ = unsent_.subspan(1);
@@ -138,6 +146,7 @@ class reply_writer {
   }
 
   void add_data(std::span<std::byte> stretch) {
+    unsent_bytes_ += stretch.size();
     auto& last = gathered_.back();
     const auto* const end = static_cast<const std::byte*>(last.data()) + last.size();
     if (end == stretch.data())
@@ -173,6 +182,7 @@ class reply_writer {
   reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
   std::span<asio::const_buffer> unsent_;  ///< the unsent part of gathered_
+  std::uint64_t unsent_bytes_ = 0;        ///< in unsent_
   std::uint64_t bytes_sent_ = 0;
   bool is_busy_ = false;  ///< a write is planned or in progress
   bool broken_ = false;

@@ -156,10 +156,11 @@ class session final : public session_base {
   }
 
   need begin_requests() {
+    incoming_request request;
     for (;;) {
       const auto next = payload_of_ != nullptr ? take_payload()
                         : left_to_skip_ > 0    ? skip_payload()
-                                               : begin_next();
+                                               : begin_next(request);
       if (next == need::requests && expects_requests() && receive_at_once()) continue;
       if (next != need::nothing) return next;
       if (payload_of_ != nullptr) continue;
@@ -169,8 +170,7 @@ class session final : public session_base {
   }
 
   /// Begins the next request in the buffer.
-  need begin_next() {
-    incoming_request next;
+  need begin_next(incoming_request& next) {
     if (!next_request(next)) return reason_.empty() ? need::requests : need::nothing;
     const auto& [header, checked] = next;
     // After a wait, the request is checked again, because the export may have changed.
@@ -194,8 +194,8 @@ class session final : public session_base {
   }
 
   /// Reads without waiting, so that no other handler runs in the middle of a batch. Returns 0 if
-  /// there is no data yet or if the batch is large enough. The next receive() reports the end of
-  /// the stream.
+  /// there is no data yet or if the batch is large enough. The next asynchronous read reports the
+  /// end of the stream.
   template <class Buffers>
   std::size_t read_at_once([[maybe_unused]] const Buffers& buffers) {
     if constexpr (readable_at_once<Stream>) {

@@ -73,6 +73,35 @@ TEST(check_request, accepts_valid_requests) {
   EXPECT_EQ(answer(ask(nbd_command::flush, 0, 0)), nbd_error::none);
 }
 
+TEST(check_request, decides_about_plain_requests_like_the_single_rules) {
+  const std::uint64_t numbers[] = {0,          1,
+                                   511,        512,
+                                   4096,       largest_request - 1,
+                                   64 * mib,   largest_request + 1ULL,
+                                   1024 * mib, 1024 * mib + 1,
+                                   1ULL << 32, ~std::uint64_t{0}};
+  unsigned plain = 0;
+  for (const auto block : {1U, 512U})
+    for (const bool read_only : {false, true}) {
+      auto exported = everything();
+      exported.minimum_block = block;
+      exported.read_only = read_only;
+      for (unsigned type = 0; type < 9; ++type)
+        for (const std::uint16_t flags : {std::uint16_t{0}, fua, df, fast_zero})
+          for (const auto offset : numbers)
+            for (const auto length : numbers) {
+              const request_header request{flags, static_cast<nbd_command>(type), 0, offset,
+                                           length};
+              if (is_plain_request(request, exported)) ++plain;
+              for (const auto terms : {simple, structured, session_terms{true, true}})
+                EXPECT_EQ(check_request(request, exported, terms),
+                          check_rules(request, exported, terms))
+                    << type << ' ' << flags << ' ' << offset << ' ' << length;
+            }
+    }
+  EXPECT_GT(plain, 50U);
+}
+
 TEST(check_request, refuses_ranges_beyond_the_end_with_the_error_of_the_command) {
   const std::pair<nbd_command, nbd_error> all[] = {{nbd_command::read, nbd_error::einval},
                                                    {nbd_command::write, nbd_error::enospc},
