@@ -6,6 +6,8 @@
 #include <ostream>
 #include <utility>
 
+#include "attach_options.hpp"
+#include "attached_device.hpp"
 #include "background.hpp"
 #include "base/block_device_users.hpp"
 #include "cli/service_manager.hpp"
@@ -13,32 +15,20 @@
 #include "commands.hpp"
 #include "memory_lock.hpp"
 #include "nbd/kernel_device.hpp"
+#include "nbd_device.hpp"
 #include "service.hpp"
+#include "ublk/device_name.hpp"
+#include "ublk/driver.hpp"
+#include "ublk_device.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/nbd/kernel_attachment.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
-/// How long requests wait without a server. Longer for a kept device, because an administrator may
-/// have to start the next server.
-constexpr std::chrono::seconds usual_dead_timeout(30);
-constexpr std::chrono::minutes kept_dead_timeout(10);
-
-struct attach_options {
-  server_settings server;
-  std::optional<std::uint32_t> device;
-  std::optional<std::size_t> connections;
-  std::chrono::seconds timeout{0};
-  std::optional<std::chrono::seconds> dead_timeout;
-  bool background = false;
-  confinement_options confined;
-};
-
-result<std::uint32_t> parse_device(std::string_view text) {
-  if (const auto index = nbd::kernel_device_index(text)) return *index;
+result<kernel_device> parse_device(std::string_view text) {
+  if (const auto device = parse_kernel_device(text)) return *device;
   return make_error(errc::invalid_argument, fmt::format("device '{}'", text),
-                    "expected a device of the kernel NBD driver, such as /dev/nbd0");
+                    "expected /dev/nbdN or /dev/ublkbN");
 }
 
 /// The kernel driver supports only timeouts in whole seconds.
@@ -51,37 +41,6 @@ result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_vi
                     "expected whole seconds");
 }
 
-/// Called before the disk is taken over: if the device is not available, the disk stays with its
-/// current driver.
-void check_device(const std::optional<std::uint32_t>& index) {
-  if (!index || !disk_of_kept_device(*index).empty()) return;
-  if (const auto owner = nbd::kernel_device_owner(*index))
-    throw failure(
-        std::make_error_code(std::errc::device_or_resource_busy),
-        fmt::format("attach to {}", nbd::kernel_device_path(*index)),
-        fmt::format("already connected by process {}; omit the device to let the kernel choose one",
-                    *owner));
-}
-
-nbd::attachment_options attachment_options_for(const attach_options& options, served_disk& disk) {
-  nbd::attachment_options out;
-  out.index = options.device;
-  out.queues = disk.device.queue_count();
-  out.keep = options.server.keep;
-  // With several connections, the kernel drops connections whose requests are merely slow.
-  out.connections = options.connections.value_or(out.keep ? 1 : out.queues);
-  out.timeout = options.timeout;
-  out.dead_timeout = options.dead_timeout.value_or(
-      out.keep ? std::chrono::seconds(kept_dead_timeout) : usual_dead_timeout);
-  out.identifier = device_identifier(disk.name);
-  if (const auto& kept = disk.claimed.held.kept) {
-    out.adopted = kept->index;
-    out.connections = kept->connections;
-    out.adopted_timeout = kept->timeout;
-  }
-  return out;
-}
-
 /// True if the kernel can remove the request timeout of a connected device (Linux 5.9).
 bool can_remove_timeout() {
   utsname kernel{};
@@ -92,115 +51,118 @@ bool can_remove_timeout() {
   return std::pair(major, minor) >= std::pair(5, 9);
 }
 
-/// Throws if the options contradict the device that a previous server left behind for the disk and
-/// that the kernel cannot change.
+bool is_read_only(const kernel_device& device) {
+  const auto found = device.driver == device_driver::ublk
+                         ? ublk::device_is_read_only(device.index)
+                         : nbd::kernel_device_is_read_only(device.index);
+  return found.value_or(false);
+}
+
+/// Throws if the options contradict the device that a previous server left behind for the disk.
 void check_choice(const attach_options& options, const claimed_disk& claimed) {
   if (!claimed.held.kept) return;
   const auto& kept = *claimed.held.kept;
-  const auto path = nbd::kernel_device_path(kept.index);
-  const auto refuse = [&](std::string_view reason) {
-    throw failure(make_error_code(errc::invalid_argument),
-                  fmt::format("attach {} as {}", claimed.name(), path),
-                  fmt::format("a previous server left the device behind, {}", reason));
-  };
-  if (options.device && *options.device != kept.index)
-    refuse(fmt::format("and it may be in use; {} cannot replace it",
-                       nbd::kernel_device_path(*options.device)));
-  if (options.connections && *options.connections != kept.connections)
-    refuse(fmt::format("with {} connections; omit --connections, or detach the device first",
-                       kept.connections));
-  const bool is_read_only = nbd::kernel_device_is_read_only(kept.index).value_or(false);
-  if (options.server.read_only && !is_read_only)
-    refuse("and it is writable; omit --read-only, or detach the device first");
-  if (options.timeout.count() == 0 && kept.timeout.count() > 0 && !can_remove_timeout())
-    refuse(
-        fmt::format("with --timeout {}s, which can be removed only by Linux 5.9 or later; "
-                    "repeat the option, or detach the device first",
-                    kept.timeout.count()));
-  if (!options.server.read_only && is_read_only)
+  const bool stays_read_only = is_read_only(kept.device);
+  check_takeover(options, kept, claimed.name(), stays_read_only, can_remove_timeout()).value();
+  if (!options.server.read_only && stays_read_only)
     log().warn(
         "{}: it stays read-only, as a previous server attached it; to change this, detach it",
-        path);
+        kept.device.path());
+}
+
+/// The kernel drivers that may create the device; one of them is set.
+struct open_drivers {
+  std::optional<nbd::kernel_driver> nbd;
+  std::shared_ptr<ublk::kernel_driver> ublk;
+};
+
+/// Opens the driver that the options or the kept device require. Otherwise, prefers ublk where it
+/// is loaded, because a request then crosses no socket.
+open_drivers open_driver(const attach_options& options, const std::optional<kept_device>& kept) {
+  open_drivers out;
+  const auto required =
+      kept ? std::optional(kept->device.driver) : required_driver(options).value();
+  if (required == device_driver::ublk || (!required && ublk::is_loaded())) {
+    try {
+      out.ublk = open_ublk_driver();
+    } catch (const failure& problem) {
+      if (required) throw;
+      log().info("the kernel's ublk driver cannot be used, so the device is an NBD device: {}",
+                 problem.what());
+    }
+  }
+  if (!out.ublk) out.nbd = nbd::kernel_driver::open();
+  return out;
 }
 
 /// One attachment, from the creation of the device to its removal.
 class attached_disk {
  public:
-  attached_disk(const attach_options& options, disk_server& server, nbd::kernel_driver driver,
-                background_start& start, std::ostream& out)
-      : options_(options),
-        server_(server),
-        disk_(server.disks.front()),
-        device_(server.runtime.control(), server.server, std::move(driver), disk_.device.shape(),
-                attachment_options_for(options, disk_)),
-        start_(start),
-        out_(out) {}
+  attached_disk(const attach_options& options, open_drivers drivers, background_start& start,
+                std::ostream& out)
+      : options_(options), drivers_(std::move(drivers)), start_(start), out_(out) {}
+
+  asio::awaitable<void> open(disk_server& server) {
+    server_ = &server;
+    auto identity = co_await disk().device.identity();
+    if (drivers_.ublk)
+      device_ = make_ublk_device(options_, server, std::move(drivers_.ublk));
+    else
+      device_ = make_nbd_device(options_, server, *std::move(drivers_.nbd));
+    co_await device_->open(*server.confined, std::move(identity));
+  }
 
   asio::awaitable<void> serve() {
     service_work work;
     work.task = [this] { return run(); };
     work.task_says_ready = true;
-    work.reshaped = [this] { device_.reshape(disk_.device.shape()); };
+    work.reshaped = [this] { device_->reshape(disk().device.shape()); };
     work.before_stop = [this] { return leave(); };
     endpoints nowhere;
-    co_await serve_until_stopped(server_, std::move(nowhere), std::move(work));
+    co_await serve_until_stopped(*server_, std::move(nowhere), std::move(work));
   }
+
+  asio::awaitable<void> abandon() { return device_->disconnect(); }
 
  private:
-  asio::awaitable<void> run() {
-    co_await device_.connect();
-    disk_.kernel_device = device_.path();
-    if (options_.server.keep) co_await remember();
-    report_ready();
-    co_await device_.run();
-    if (left_behind_) co_return;
-    if (server_.confined != nullptr)
-      forget_through(*server_.confined);
-    else
-      forget_device(disk_.name);
-    log().info("{}: {} was disconnected", disk_.name, device_.path());
-  }
+  [[nodiscard]] served_disk& disk() const { return server_->disks.front(); }
+  [[nodiscard]] std::string path() const { return device_->device().path(); }
 
-  /// Records the device for the next server, which may start after this server has crashed.
-  asio::awaitable<void> remember() {
-    kept_device kept;
-    kept.index = device_.index();
-    kept.connected_by = nbd::kernel_device_owner(kept.index).value_or(0);
-    kept.connections = attachment_options_for(options_, disk_).connections;
-    kept.timeout = options_.timeout;
-    kept.identity = co_await disk_.device.identity();
-    if (server_.confined != nullptr)
-      server_.confined->remember_device(
-          kept.connections, static_cast<std::uint64_t>(kept.timeout.count()), kept.identity);
-    else
-      remember_device(disk_.name, kept);
+  asio::awaitable<void> run() {
+    co_await device_->connect(*server_->confined);
+    disk().attached = {device_->device(), device_->plan()};
+    report_ready();
+    co_await device_->run();
+    if (left_behind_) co_return;
+    forget();
+    log().info("{}: {} was disconnected", disk().name, path());
   }
 
   /// A leftover record is harmless: it names a device that is no longer connected.
-  static void forget_through(confinement& confined) {
+  void forget() {
     try {
-      confined.forget_device();
+      server_->confined->forget_device();
     } catch (const failure& problem) {
       log().warn("{}", problem.what());
     }
   }
 
   void report_ready() {
-    server_.is_ready = true;
-    log().info("{}: {} as {}", disk_.name, disk_.claimed.held.kept ? "attached again" : "attached",
-               device_.path());
-    cli::notify_service_manager(
-        fmt::format("READY=1\nSTATUS=serving {} as {}", disk_.name, device_.path()));
+    const auto& name = disk().name;
+    server_->is_ready = true;
+    log().info("{}: {} as {}", name, disk().claimed.held.kept ? "attached again" : "attached",
+               path());
+    cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {} as {}", name, path()));
     if (start_.ready)
-      announce(start_, device_.path());
+      announce(start_, path());
     else
-      (out_ << device_.path() << '\n').flush();
+      (out_ << path() << '\n').flush();
   }
 
   /// Also true while the backend is lost: the next server also waits for the backend.
   [[nodiscard]] bool stays_for_next_server() const {
-    const auto state = disk_.device.state();
-    return options_.server.keep && device_.is_connected() &&
+    const auto state = disk().device.state();
+    return options_.server.keep && device_->is_connected() &&
            (state == blkfront::device_state::connected ||
             state == blkfront::device_state::recovering);
   }
@@ -208,65 +170,55 @@ class attached_disk {
   asio::awaitable<void> leave() {
     if (stays_for_next_server()) {
       log().info("{}: leaving {} in place for the next server; its requests wait until then",
-                 disk_.name, device_.path());
+                 disk().name, path());
       left_behind_ = true;
-      device_.leave_behind();
-      co_return;
+      co_return co_await device_->leave_behind();
     }
-    if (device_.is_connected()) {
-      const auto users = block_device_users(nbd::kernel_device_name(device_.index()),
-                                            system_root::from_environment());
+    if (device_->is_connected()) {
+      const auto users =
+          block_device_users(device_->device().name(), system_root::from_environment());
       if (!users.empty())
-        log().warn("{}: disconnected while still {}", device_.path(), fmt::join(users, "; "));
+        log().warn("{}: disconnected while still {}", path(), fmt::join(users, "; "));
     }
-    co_await device_.disconnect();
+    co_await device_->disconnect();
   }
 
   const attach_options& options_;
-  disk_server& server_;
-  served_disk& disk_;
-  nbd::kernel_attachment device_;
+  open_drivers drivers_;
   background_start& start_;
   std::ostream& out_;
+  disk_server* server_ = nullptr;            ///< set by open()
+  std::unique_ptr<attached_device> device_;  ///< likewise
   bool left_behind_ = false;
 };
 
-asio::awaitable<void> serve_attached(const attach_options& options, nbd::kernel_driver& driver,
-                                     background_start& start, disk_server& server,
-                                     std::ostream& out) {
-  attached_disk attached(options, server, std::move(driver), start, out);
-  co_await attached.serve();
-}
-
-/// Lets a helper send the requests about one device to the kernel driver.
-void delegate_device(confinement& confined, const attach_options& options, const claimed_disk& disk,
-                     nbd::kernel_driver& driver) {
-  confined_device device;
-  device.index = options.device;
-  device.identifier = device_identifier(disk.name());
-  if (disk.held.kept) {
-    device.index = disk.held.kept->index;
-    device.is_connected = true;
-  }
-  confined.use_device(device);
-  driver.use(confined.device());
+disk_service prepare(const attach_options& options, const claimed_disk& claimed,
+                     background_start& start, std::ostream& out) {
+  check_choice(options, claimed);
+  auto drivers = open_driver(options, claimed.held.kept);
+  if (drivers.ublk)
+    check_ublk_device(options, *drivers.ublk);
+  else
+    check_nbd_device(options);
+  const auto attached = std::make_shared<attached_disk>(options, std::move(drivers), start, out);
+  disk_service service;
+  service.open = [attached](disk_server& server) { return attached->open(server); };
+  service.serve = [attached](disk_server&) { return attached->serve(); };
+  service.abandon = [attached] { return attached->abandon(); };
+  return service;
 }
 
 cli::exit_code attach(const attach_options& options, std::ostream& out) {
+  required_driver(options).value();
   background_start start;
   if (options.background) start = start_in_background(out);
   if (start.outcome) return *start.outcome;
-  auto driver = nbd::kernel_driver::open();
-  check_device(options.device);
   protect_server(served_for::kernel);
   auto settings = options.server;
   settings.confined = options.confined;
   settings.needs = {.kernel_device = true, .syslog = options.background};
-  with_disk_server(settings, {}, [&](const claimed_disks& claimed) -> disk_service {
-    check_choice(options, claimed.disks.front());
-    if (claimed.confined != nullptr)
-      delegate_device(*claimed.confined, options, claimed.disks.front(), driver);
-    return [&](disk_server& server) { return serve_attached(options, driver, start, server, out); };
+  with_disk_server(settings, {}, [&](const claimed_disks& claimed) {
+    return prepare(options, claimed.disks.front(), start, out);
   });
   return cli::exit_code::ok;
 }
@@ -275,29 +227,36 @@ cli::exit_code attach(const attach_options& options, std::ostream& out) {
 
 void add_attach(cli::app& app) {
   static attach_options options;
-  auto& command =
-      app.add_command("attach", "create a block device for a PV disk, with the kernel NBD driver");
+  auto& command = app.add_command(
+      "attach", "create a block device for a PV disk, with the kernel's ublk or NBD driver");
   command
       .describe(
           "Serves the disk to the guest kernel, without nbd-client and without a socket that "
-          "others could connect to. Prints the device, for example /dev/nbd0, once it and its "
-          "partitions exist. Requires the kernel module nbd (modprobe nbd) and CAP_SYS_ADMIN.")
+          "others could connect to. Prints the device, for example /dev/ublkb0 or /dev/nbd0, once "
+          "it and its partitions exist. Requires CAP_SYS_ADMIN.")
+      .describe(
+          "Uses the kernel's ublk driver if it is loaded (modprobe ublk_drv; Linux 6.5 or later), "
+          "and the NBD driver (modprobe nbd) otherwise, or as --driver says. With ublk, requests "
+          "cross no socket and are copied once, so it needs less CPU time. Choose nbd for a disk "
+          "that may be resized before Linux 6.16, for several connections and for timeouts: "
+          "--connections, --timeout and --dead-timeout imply it.")
       .describe(
           "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. It is "
           "resized when the disk is resized. Unmount it before you detach it: a file system that "
           "is still mounted loses data that has not been written yet.")
       .describe(
           "By default, requests wait for the backend without a time limit; with --timeout, the "
-          "kernel resends a request that takes longer over a new connection. If this process is "
-          "killed, new requests wait for --dead-timeout and then fail; without --timeout, requests "
+          "kernel resends a request to an NBD device that takes longer over a new connection. If "
+          "this process is killed, a ublk device disappears, and its requests fail. New requests "
+          "to an NBD device wait for --dead-timeout and then fail; without --timeout, requests "
           "that the process had not answered wait for the next server or for xenpv-disk detach.")
       .describe(
           "With --keep, the device remains when this process is stopped or killed, so that it can "
           "stay mounted across a crash or an upgrade: the next xenpv-disk attach --keep of the "
           "same disk takes the device over, and its requests continue. xenpv-disk detach removes "
           "the device. The kernel resends requests that a killed process had not answered about 2 "
-          "seconds after the takeover. The device gets the timeouts of the new process; "
-          "--connections and --read-only must be as before. See xenpv-recovery(7).")
+          "seconds after the takeover. An NBD device gets the timeouts of the new process; "
+          "--driver, --connections and --read-only must be as before. See xenpv-recovery(7).")
       .describe(
           "If permitted (CAP_SYS_RESOURCE), the process does not wait for the disk when it "
           "allocates "
@@ -313,16 +272,26 @@ void add_attach(cli::app& app) {
   add_disk_argument(command, options.server);
   add_disk_options(command, options.server);
   command
-      .argument("[DEVICE]", options.device, "/dev/nbdN (default: the kernel chooses a free one)",
-                parse_device)
-      .option("--connections N", options.connections,
-              "connections between the kernel and this process (default: one per queue)",
-              cli::whole_number<std::size_t>(1, 64))
+      .argument("[DEVICE]", options.device,
+                "/dev/ublkbN or /dev/nbdN (default: the kernel chooses a free one)", parse_device)
+      .option("--driver DRIVER", options.driver,
+              "the kernel driver of the device: auto, ublk or nbd",
+              cli::one_of<driver_choice>({{"auto", driver_choice::automatic},
+                                          {"ublk", driver_choice::ublk},
+                                          {"nbd", driver_choice::nbd}}),
+              {.by_default = "auto"})
+      .option(
+          "--connections N", options.connections,
+          "connections between the kernel and this process, for an NBD device (default: one per "
+          "queue)",
+          cli::whole_number<std::size_t>(1, 64))
       .option("--timeout DURATION", options.timeout,
-              "resend requests that take longer than this, in whole seconds; 0: never",
-              parse_seconds, {.by_default = "0"})
+              "resend requests to an NBD device that take longer than this, in whole seconds; 0: "
+              "never (default: 0)",
+              parse_seconds)
       .option("--dead-timeout DURATION", options.dead_timeout,
-              "how long requests wait without a server (default: 30s, with --keep 10min)",
+              "how long requests to an NBD device wait without a server (default: 30s, with --keep "
+              "10min)",
               parse_seconds)
       .flag("--keep", options.server.keep,
             "leave the device in place for the next server when this process exits")

@@ -19,7 +19,6 @@
 #include "blkfront/emulated_disk.hpp"
 #include "blkfront/kernel_driver.hpp"
 #include "confinement.hpp"
-#include "nbd/kernel_device.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
@@ -97,7 +96,7 @@ asio::awaitable<unique_fd> open_lock(async::runtime& runtime, const listed_devic
 std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
   auto kept = find_kept_device(disk);
   if (!kept || keep) return kept;
-  const auto path = nbd::kernel_device_path(kept->index);
+  const auto path = kept->device.path();
   throw failure(std::make_error_code(std::errc::device_or_resource_busy),
                 fmt::format("serve {}", disk),
                 fmt::format("a previous server left {} behind; take it over with xenpv-disk attach "

@@ -20,12 +20,13 @@
 #include "base/log_output.hpp"
 #include "cli/value.hpp"
 #include "hang_up.hpp"
-#include "kernel_delegate.hpp"
+#include "nbd_delegate.hpp"
 #include "root_operations.hpp"
 #include "sandbox/landlock.hpp"
 #include "sandbox/privileges.hpp"
 #include "sandbox/root_helper.hpp"
 #include "server_policy.hpp"
+#include "ublk_delegate.hpp"
 #include "xen/custodian_link.hpp"
 #include "xenpv/async/irq_affinity.hpp"
 #include "xenpv/base/error.hpp"
@@ -262,6 +263,14 @@ void confinement::use_device(const confined_device& device) {
   state_->device_->ask(request);
 }
 
+void confinement::use_ublk_device(std::uint32_t index, std::uint64_t token,
+                                  const std::string& identifier) {
+  auto request = request_for(helper_operation::use_ublk_device, identifier);
+  request.numbers = {index, token};
+  state_->device_->ask(request);
+  state_->needs_.ublk_device = true;
+}
+
 void confinement::apply() {
   auto& s = *state_;
   // Looked up with privileges: the user might not see the files, and NSS needs other files.
@@ -337,8 +346,12 @@ void confinement::remove(const std::string& path) noexcept {
   }
 }
 
-std::shared_ptr<nbd::kernel_delegate> confinement::device() {
-  return make_kernel_delegate(state_->device_);
+std::shared_ptr<nbd::kernel_delegate> confinement::nbd_device() {
+  return make_nbd_delegate(state_->device_);
+}
+
+std::shared_ptr<ublk::device_control> confinement::ublk_device() {
+  return make_ublk_delegate(state_->device_);
 }
 
 void confinement::remember_device(std::uint64_t connections, std::uint64_t timeout,

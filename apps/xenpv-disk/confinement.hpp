@@ -12,6 +12,7 @@
 
 #include "cli/command.hpp"
 #include "sandbox/call_filter.hpp"
+#include "ublk/kernel.hpp"
 #include "xenpv/nbd/kernel_driver.hpp"
 #include "xenpv/xen/custodian.hpp"
 
@@ -27,11 +28,12 @@ void add_confinement_options(cli::command& command, confinement_options& options
 /// The resources that a server needs after its start, besides its open descriptors.
 struct confinement_needs {
   bool kernel_device = false;  ///< attach
+  bool ublk_device = false;    ///< set by confinement::use_ublk_device()
   bool syslog = false;         ///< it also logs to the log daemon
   bool swap = false;           ///< its helpers must not wait for the disk either
 };
 
-/// The kernel device of attach.
+/// The NBD device of attach.
 struct confined_device {
   std::optional<std::uint32_t> index;  ///< empty: the kernel chooses
   bool is_connected = false;           ///< a previous server left it behind
@@ -57,6 +59,8 @@ class confinement {
   /// A file or socket that the server removes when it ends.
   void add_removed(const std::string& path);
   void use_device(const confined_device& device);
+  /// A ublk device that this process has created or taken over.
+  void use_ublk_device(std::uint32_t index, std::uint64_t token, const std::string& identifier);
   /// @}
 
   /// Warns if the server keeps root's user, and about files that a reload could not read. Ends the
@@ -74,9 +78,13 @@ class confinement {
   /// Removes a declared file. Other files are removed by this process.
   void remove(const std::string& path) noexcept;
 
-  /// Makes the requests about the kernel device.
-  [[nodiscard]] std::shared_ptr<nbd::kernel_delegate> device();
-  /// Records the kernel device for the next server, or removes the record. Throw `failure`.
+  /// Make the requests about the kernel device, which one of the functions above has declared.
+  /// @{
+  [[nodiscard]] std::shared_ptr<nbd::kernel_delegate> nbd_device();
+  [[nodiscard]] std::shared_ptr<ublk::device_control> ublk_device();
+  /// @}
+  /// Records the NBD device for the next server, or removes the record of a device of either
+  /// driver. Throw `failure`.
   /// @{
   void remember_device(std::uint64_t connections, std::uint64_t timeout,
                        const std::string& identity);

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <thread>
 
 #include "base/block_device_users.hpp"
@@ -15,6 +17,7 @@
 #include "kept_device.hpp"
 #include "nbd/kernel_device.hpp"
 #include "server_query.hpp"
+#include "ublk/driver.hpp"
 #include "wire/virtual_device.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
@@ -41,11 +44,10 @@ struct detach_options {
 
 /// A kernel device and, if a xenpv-disk server created the device, the disk behind it.
 struct target {
-  std::uint32_t index = 0;
+  kernel_device device;
   std::string disk;  ///< "xvdb"; empty unless xenpv-disk serves it or left it behind
 
-  [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
-  [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
+  [[nodiscard]] std::string path() const { return device.path(); }
 };
 
 [[noreturn]] void throw_busy(const target& device, std::string_view why) {
@@ -71,36 +73,49 @@ std::optional<target> find_left_behind(const std::string& name) {
   if (const auto number = wire::parse_virtual_device(node))
     if (auto guest = wire::linux_disk_name(*number)) names.push_back(std::move(*guest));
   for (const auto& candidate : names)
-    if (const auto kept = find_kept_device(candidate)) return target{kept->index, candidate};
+    if (const auto kept = find_kept_device(candidate)) return target{kept->device, candidate};
   return std::nullopt;
+}
+
+/// Throws `failure` if the device does not exist, or if another program owns it.
+void require_own_device(const kernel_device& device, const std::string& action) {
+  if (device.driver == device_driver::nbd) {
+    if (!nbd::kernel_device_owner(device.index))
+      throw failure(make_error_code(errc::not_available), action, "it is not connected");
+    return;
+  }
+  const auto found = ublk::open_driver()->get_info(device.index);
+  if (!found) throw failure(make_error_code(errc::not_available), action, "it does not exist");
+  if (!is_device_token(found->ublksrv_flags))
+    throw failure(errc::not_available, action,
+                  fmt::format("xenpv-disk did not create it; use the program of process {}",
+                              found->ublksrv_pid));
 }
 
 target find_target(const std::string& name) {
   const auto action = fmt::format("detach {}", name);
-  const auto requested_index = nbd::kernel_device_index(name);
+  const auto requested = parse_kernel_device(name);
   const auto answers = ask_servers("");
   for (const auto& report : answers.reports) {
-    const auto& device = report.at("kernel_device");
-    const auto index = nbd::kernel_device_index(device.is_null() ? "" : device.get<std::string>());
-    const bool is_meant = requested_index ? index == requested_index : names_disk(report, name);
+    const auto& path = report.at("kernel_device");
+    const auto device = parse_kernel_device(path.is_null() ? "" : path.get<std::string>());
+    const bool is_meant = requested ? device == requested : names_disk(report, name);
     if (!is_meant) continue;
-    if (index) return {*index, report.at("name").get<std::string>()};
+    if (device) return {*device, report.at("name").get<std::string>()};
     throw failure(make_error_code(errc::not_available), action,
                   fmt::format("process {} serves it over NBD, without a kernel device",
                               report.at("pid").get<int>()));
   }
-  if (auto left_behind = requested_index ? std::nullopt : find_left_behind(name))
-    return *left_behind;
-  if (!requested_index && !answers.silent.empty())
+  if (auto left_behind = requested ? std::nullopt : find_left_behind(name)) return *left_behind;
+  if (!requested && !answers.silent.empty())
     throw failure(make_error_code(errc::timed_out), action,
                   fmt::format("{}; if that is the disk, name its device, such as /dev/nbd0",
                               describe(answers.silent.front())));
-  if (!requested_index)
+  if (!requested)
     throw failure(make_error_code(errc::not_available), action,
                   "it is not attached; see xenpv-disk status");
-  if (!nbd::kernel_device_owner(*requested_index))
-    throw failure(make_error_code(errc::not_available), action, "it is not connected");
-  return {*requested_index, disk_of_kept_device(*requested_index)};
+  require_own_device(*requested, action);
+  return {*requested, disk_of_kept_device(*requested)};
 }
 
 /// Detects users that are not visible here, such as mounts in another namespace: while a device has
@@ -120,15 +135,30 @@ void refuse_if_claimed(const target& device) {
 void refuse_if_used(const target& device) {
   const auto root = system_root::from_environment();
   require_visible_openers(fmt::format("detach {}", device.path()), root);
-  auto users = block_device_holders(device.name(), root);
+  auto users = block_device_holders(device.device.name(), root);
   const auto is_unused = [&] {
-    users = block_device_openers(device.name(), root);
+    users = block_device_openers(device.device.name(), root);
     return users.empty();
   };
   if (!users.empty() || !wait_until(is_unused, probe_limit))
     throw_busy(device,
                fmt::format("it is {}; use --force to detach it anyway", fmt::join(users, "; ")));
   refuse_if_claimed(device);
+}
+
+/// Whether a server serves the device. If not, the device has no server that could answer requests.
+bool is_served(const target& device) {
+  return !device.disk.empty() && is_locked(device.disk);
+}
+
+/// Stops a ublk device. Its server, if there is one, then removes it.
+void remove_ublk_device(const target& device) {
+  const auto driver = ublk::open_driver();
+  const auto index = device.device.index;
+  const bool served = is_served(device);
+  if (served) driver->write_back(index);
+  driver->stop(index);
+  if (!served) driver->remove(index);
 }
 
 /// Sends the request from a child process: the kernel may wait for a server that does not reply,
@@ -140,7 +170,10 @@ void disconnect(const target& device) {
   if (child == 0) {
     std::string problem;
     try {
-      nbd::kernel_driver::open().disconnect(device.index);
+      if (device.device.driver == device_driver::ublk)
+        remove_ublk_device(device);
+      else
+        nbd::kernel_driver::open().disconnect(device.device.index);
     } catch (const std::exception& e) {
       problem = e.what();
     }
@@ -161,12 +194,19 @@ void disconnect(const target& device) {
                         std::string(problem, static_cast<std::size_t>(size))});
 }
 
+/// Returns a function that tells whether the kernel has released the device.
+std::function<bool()> make_release_check(const kernel_device& device) {
+  const auto index = device.index;
+  if (device.driver == device_driver::ublk)
+    return [driver = ublk::open_driver(), index] { return !driver->get_info(index); };
+  auto driver = std::make_shared<nbd::kernel_driver>(nbd::kernel_driver::open());
+  return [driver, index] { return !driver->is_connected(index).value_or(false); };
+}
+
 /// Waits until the device can be connected again and the disk can be served again.
 void wait_until_free(const target& device) {
-  auto driver = nbd::kernel_driver::open();
-  const auto is_free = [&] { return !driver.is_connected(device.index).value_or(false); };
-  if (!wait_until(is_free, release_limit)) {
-    const auto users = block_device_users(device.name(), system_root::from_environment());
+  if (!wait_until(make_release_check(device.device), release_limit)) {
+    const auto users = block_device_users(device.device.name(), system_root::from_environment());
     throw_busy(device, users.empty() ? std::string("it is disconnected, but still open")
                                      : fmt::format("it is disconnected, but still {}",
                                                    fmt::join(users, "; ")));
@@ -201,8 +241,8 @@ void add_detach(cli::app& app) {
           "the process that served it has closed the disk. Also detaches a device that attach "
           "--keep left behind. Refuses if the device or one of its partitions is mounted, used as "
           "swap, part of another device, or open.")
-      .argument("DISK", options.disk, "name of the disk (xvdb), or its device (/dev/nbd0)",
-                cli::as_text)
+      .argument("DISK", options.disk,
+                "name of the disk (xvdb), or its device (/dev/ublkb0, /dev/nbd0)", cli::as_text)
       .flag("--force", options.force,
             "detach even if the device is in use: its users get I/O errors")
       .action([](std::ostream&) { return detach(options); });

@@ -61,7 +61,7 @@ int run_disk(int argc, char** argv) {
             "A filter (seccomp) permits the system calls that a server needs. Any other fails, and "
             "is logged once; please report such a line. --sandbox=log permits and logs them; "
             "--sandbox=off installs neither the filter nor the restriction of files."},
-           {"xenpv-helper, xenpv-nbd",
+           {"xenpv-helper, xenpv-device",
             "Helper processes of the server keep what root must do later: start another custodian, "
             "remove the sockets and the PID file, return a disk that was never served to the "
             "kernel driver, set the affinity of the server's interrupts and, for attach, control "

@@ -171,6 +171,20 @@ json device_report(const served_disk& disk) {
   return out;
 }
 
+void report_kernel_device(const std::optional<attached_as>& attached, json& out) {
+  out["kernel_device"] = nullptr;
+  out["kernel_driver"] = nullptr;
+  out["ublk"] = nullptr;
+  if (!attached) return;
+  out["kernel_device"] = attached->device.path();
+  out["kernel_driver"] = to_string(attached->device.driver);
+  if (!attached->plan) return;
+  out["ublk"] = {{"queues", attached->plan->queues},
+                 {"depth", attached->plan->depth},
+                 {"request_bytes", attached->plan->max_io_bytes},
+                 {"copies", attached->plan->copies}};
+}
+
 json recovery_report(const blkfront::recovery_statistics& statistics) {
   json out{{"reconnects", statistics.reconnects},
            {"replayed_requests", statistics.replayed},
@@ -199,8 +213,7 @@ asio::awaitable<json> make_report(disk_server& server, served_disk& disk) {
   out["start_time"] = start_seconds();
   out["device"] = device_report(disk);
   out["recovery"] = recovery_report(disk.device.recovery());
-  out["kernel_device"] = nullptr;
-  if (!disk.kernel_device.empty()) out["kernel_device"] = disk.kernel_device;
+  report_kernel_device(disk.attached, out);
   queue_statistics all;
   out["queues"] = json::array();
   for (const auto& queue : queues) {

@@ -22,6 +22,8 @@
 #include "nbd/kernel_device.hpp"
 #include "sandbox/call_filter.hpp"
 #include "sandbox/privileges.hpp"
+#include "ublk/device_name.hpp"
+#include "ublk/driver.hpp"
 #include "xen/custodian_link.hpp"
 #include "xenpv/async/irq_affinity.hpp"
 #include "xenpv/base/error.hpp"
@@ -69,22 +71,28 @@ void unbind(const helper_policy::disk& disk) {
                                fmt::format("return {} to the kernel driver", disk.name));
 }
 
-/// Carries out the operations on the kernel device.
-class device_operator {
+/// Opens the device in a child process; the descriptor reports the outcome.
+helper_outcome open_in_child(const std::string& path, bool write_back) {
+  using nbd::device_opening;
+  device_opening opening(
+      system_root::from_environment().path(path).string(),
+      write_back ? device_opening::purpose::write_back : device_opening::purpose::scan);
+  return {0, opening.release()};
+}
+
+/// Carries out the operations on an NBD device.
+class nbd_operator {
  public:
   helper_outcome run(helper_policy& policy, const helper_request& request,
                      descriptors_ref descriptors) {
     const auto operation = request.operation;
-    // These only change the policy, and there may be no device yet.
-    if (operation == helper_operation::seal || operation == helper_operation::use_device) return {};
     const auto& numbers = request.numbers;
     const auto index = policy.kernel_device().index.value_or(0);
     if (operation == helper_operation::connect_device) return connect(policy, request, descriptors);
     if (operation == helper_operation::query_device) return query(policy);
-    if (operation != helper_operation::enlarge_buffer &&
-        operation != helper_operation::forget_device)
-      require_own_device(policy, operation);
-    if (operation == helper_operation::open_device) return open(index, numbers[0] == 1);
+    if (operation != helper_operation::enlarge_buffer) require_own_device(policy, operation);
+    if (operation == helper_operation::open_device)
+      return open_in_child(nbd::kernel_device_path(index), numbers[0] == 1);
     if (operation == helper_operation::replace_sockets)
       driver(policy).replace_sockets(index, numbers_of(descriptors),
                                      {.request = time_of(numbers[0]), .dead = time_of(numbers[1])});
@@ -99,8 +107,6 @@ class device_operator {
                                  std::chrono::milliseconds(static_cast<std::int64_t>(numbers[0])));
     if (operation == helper_operation::enlarge_buffer) enlarge_buffer(descriptors.front().get());
     if (operation == helper_operation::remember_device) remember(policy, request);
-    if (operation == helper_operation::forget_device)
-      forget_device(disk_of_identifier(policy.kernel_device().identifier));
     return {};
   }
 
@@ -165,14 +171,6 @@ class device_operator {
     return {*connected ? 1U : 0U, {}};
   }
 
-  static helper_outcome open(std::uint32_t index, bool write_back) {
-    using nbd::device_opening;
-    device_opening opening(
-        system_root::from_environment().path(nbd::kernel_device_path(index)).string(),
-        write_back ? device_opening::purpose::write_back : device_opening::purpose::scan);
-    return {0, opening.release()};
-  }
-
   static void enlarge_buffer(int socket) {
     constexpr auto action = "root helper: enlarge the buffer of a socket";
     int domain = 0;
@@ -185,8 +183,8 @@ class device_operator {
   static void remember(const helper_policy& policy, const helper_request& request) {
     const auto& device = policy.kernel_device();
     kept_device kept;
-    kept.index = device.index.value_or(0);
-    kept.connected_by = nbd::kernel_device_owner(kept.index).value_or(0);
+    kept.device = {device_driver::nbd, device.index.value_or(0)};
+    kept.connected_by = nbd::kernel_device_owner(kept.device.index).value_or(0);
     kept.connections = static_cast<std::size_t>(request.numbers[0]);
     kept.timeout = *time_of(request.numbers[1]);
     kept.identity = request.get_text();
@@ -195,6 +193,73 @@ class device_operator {
 
   std::optional<nbd::kernel_driver> driver_;
   std::optional<bool> shows_identifier_;  ///< unset: not known yet
+};
+
+/// Carries out the operations on a ublk device.
+class ublk_operator {
+ public:
+  helper_outcome run(helper_policy& policy, const helper_request& request) {
+    const auto operation = request.operation;
+    const auto& numbers = request.numbers;
+    const auto index = policy.kernel_device().index.value_or(0);
+    require_own_device(policy, operation);
+    if (operation == helper_operation::open_device)
+      return open_in_child(ublk::device_path(index), numbers[0] == 1);
+    if (operation == helper_operation::stop_device) driver().stop(index);
+    if (operation == helper_operation::remove_device) {
+      driver().remove(index);
+      policy.device_disconnected();
+    }
+    if (operation == helper_operation::resize_device)
+      driver().update_size(index, numbers[0] / ublk::sector_bytes);
+    if (operation == helper_operation::limit_requests)
+      driver().limit_requests(index, static_cast<std::uint32_t>(numbers[0]));
+    return {};
+  }
+
+ private:
+  /// Refuses an operation on a device that another process has removed: its number may belong to
+  /// another server now.
+  void require_own_device(const helper_policy& policy, helper_operation operation) {
+    const auto& device = policy.kernel_device();
+    const auto index = device.index.value_or(0);
+    const auto found = driver().get_info(index);
+    if (found && found->ublksrv_flags == device.token) return;
+    throw failure(make_error_code(errc::not_available), "root helper: " + to_string(operation),
+                  fmt::format("{} {}", ublk::device_path(index),
+                              found ? "now belongs to another server" : "was removed"));
+  }
+
+  ublk::kernel_driver& driver() {
+    if (!driver_) driver_ = ublk::open_driver();
+    return *driver_;
+  }
+
+  std::shared_ptr<ublk::kernel_driver> driver_;
+};
+
+/// Carries out the operations on the kernel device.
+class device_operator {
+ public:
+  helper_outcome run(helper_policy& policy, const helper_request& request,
+                     descriptors_ref descriptors) {
+    const auto operation = request.operation;
+    const auto& device = policy.kernel_device();
+    // These only change the policy, and there may be no device yet.
+    if (operation == helper_operation::seal || operation == helper_operation::use_device ||
+        operation == helper_operation::use_ublk_device)
+      return {};
+    if (operation == helper_operation::forget_device) {
+      forget_device(disk_of_identifier(device.identifier));
+      return {};
+    }
+    if (device.token) return ublk_.run(policy, request);
+    return nbd_.run(policy, request, descriptors);
+  }
+
+ private:
+  nbd_operator nbd_;
+  ublk_operator ublk_;
 };
 
 /// The files that the helper removes. Their directories are opened during the preparation, because
@@ -257,7 +322,7 @@ std::unique_ptr<sandbox::root_helper> start_device_helper(bool swap) {
   };
   const auto operated = std::make_shared<device_operator>();
   return std::make_unique<sandbox::root_helper>(
-      sandbox::helper_role::device, "xenpv-nbd", prepare,
+      sandbox::helper_role::device, "xenpv-device", prepare,
       [operated](helper_policy& policy, const helper_request& request,
                  descriptors_ref descriptors) {
         return operated->run(policy, request, descriptors);

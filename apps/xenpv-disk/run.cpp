@@ -123,9 +123,11 @@ disk_service prepare(const run_options& options, int& status) {
   const auto path = ready->directory.path() + "/nbd.sock";
   ready->sockets.listeners.push_back(nbd::listen_unix(path));
   ready->sockets.unix_paths.push_back(path);
-  return [ready = std::move(ready), &options, &status](disk_server& server) {
+  disk_service out;
+  out.serve = [ready = std::move(ready), &options, &status](disk_server& server) {
     return serve_while(*ready, options.command, server, status);
   };
+  return out;
 }
 
 cli::exit_code run(const run_options& options) {

@@ -126,9 +126,11 @@ disk_service prepare(serve_options options, const claimed_disks& claimed, std::o
   auto ready = std::shared_ptr<prepared_service>(
       new prepared_service{std::move(options), tls, std::move(sockets), pid_file(std::move(file)),
                            listeners, read_only});
-  return [ready = std::move(ready), &out](disk_server& server) {
+  disk_service service;
+  service.serve = [ready = std::move(ready), &out](disk_server& server) {
     return run_service(*ready, server, out);
   };
+  return service;
 }
 
 cli::exit_code serve(const serve_options& options, std::ostream& out) {

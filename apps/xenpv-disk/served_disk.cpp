@@ -122,7 +122,7 @@ class disk_set {
   asio::awaitable<void> serve(std::function<disk_service(const claimed_disks&)> prepare) {
     co_await claim_all();
     const auto service = prepare({runtime_, claimed_, tls_, confined_});
-    if (!service) co_return;
+    if (!service.serve) co_return;
     int signal = 0;
     auto undo = [this] { return disconnect_all(); };
     co_await async::clean_up_on_failure(connect_all(signal), undo);
@@ -247,9 +247,17 @@ class disk_set {
     };
     auto serving = [&]() -> asio::awaitable<void> {
       add_exports(running);
+      if (service.open) co_await service.open(running);
       // All that needs privileges is open, and no client has connected.
-      if (confined_ != nullptr) confined_->apply();
-      co_await service(running);
+      auto drop = [this]() -> asio::awaitable<void> {
+        if (confined_ != nullptr) confined_->apply();
+        co_return;
+      };
+      auto abandon = [&]() -> asio::awaitable<void> {
+        if (service.abandon) co_await service.abandon();
+      };
+      co_await async::clean_up_on_failure(drop(), abandon);
+      co_await service.serve(running);
     };
     co_await async::finally(serving(), stop);
   }

@@ -18,7 +18,9 @@
 #include "device_options.hpp"
 #include "export_spec.hpp"
 #include "kept_device.hpp"
+#include "kernel_device.hpp"
 #include "tls_options.hpp"
+#include "ublk/parameters.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/blkfront/frontend.hpp"
 #include "xenpv/nbd/server.hpp"
@@ -71,13 +73,19 @@ struct claimed_disks {
   confinement* confined;  ///< null: the server keeps its privileges
 };
 
+/// The kernel device of a disk, as the disk's report shows it.
+struct attached_as {
+  kernel_device device;
+  std::optional<ublk::device_plan> plan = {};  ///< of a ublk device
+};
+
 /// One disk of a running server.
 struct served_disk {
   const claimed_disk& claimed;
   std::string name;  ///< "xvdb"
   blkfront::frontend& device;
   control_socket& control;
-  std::string kernel_device = {};  ///< "/dev/nbd0"; empty without a kernel device
+  std::optional<attached_as> attached = {};  ///< set once it is a kernel device
 };
 
 /// A running server and its disks. Use on the control thread.
@@ -93,15 +101,24 @@ struct disk_server {
   bool is_ready = false;
 };
 
-using disk_service = std::function<asio::awaitable<void>(disk_server&)>;
+/// What a command does with the connected disks. All functions run on the control thread.
+struct disk_service {
+  /// Opens what needs privileges, before the server drops them. May be empty. If it throws, it has
+  /// undone its work.
+  std::function<asio::awaitable<void>(disk_server&)> open = {};
+  /// Serves the disks until the service ends.
+  std::function<asio::awaitable<void>(disk_server&)> serve = {};
+  /// Undoes open() if serve() was not called. May be empty.
+  std::function<asio::awaitable<void>()> abandon = {};
+};
 
-/// Starts a server, in this order: limits, helpers, the custodian, keys, devices, disks, listeners;
-/// then it drops its privileges and serves.
+/// Starts a server, in this order: limits, helpers, the custodian, keys, devices, disks, listeners,
+/// disk_service::open(); then it drops its privileges and serves.
 ///
 /// Claims the disks and calls `prepare`, which must complete everything else that the service needs
 /// and that may fail: listeners, files, privileges. Then takes the disks over from the kernel
-/// driver (with --take), connects them and runs the service that `prepare` returned. If `prepare`
-/// returned an empty service, returns immediately and leaves the disks unchanged.
+/// driver (with --take), connects them and runs the service that `prepare` returned. If that has no
+/// serve(), returns immediately and leaves the disks unchanged.
 ///
 /// Closes the disks properly after any failure. Returns disks that were taken over, but never
 /// served, to the kernel driver. Runs on the calling thread, which must be the only one. Throws

@@ -62,6 +62,8 @@ sandbox::call_policy calls_of_a_server(const confinement_needs& needs) {
   const auto unix_family = sandbox::argument_is(0, AF_UNIX);
   // Links to the kernel.
   if (needs.kernel_device) out.allow("socketpair", {unix_family});
+  // The rings accept only commands to the device, and no ring can be added.
+  if (needs.ublk_device) out.allow("io_uring_enter");
   const bool connects = needs.syslog || connects_to_xenstored();
   if (connects || std::getenv("NOTIFY_SOCKET") != nullptr) out.allow("socket", {unix_family});
   if (connects) out.allow("connect");

@@ -48,15 +48,28 @@ void print_troubles(std::ostream& out, const cli::json& report) {
                        refused);
 }
 
+/// ", /dev/ublkb0: 2 queues of 128 requests of up to 512K"; empty without a kernel device.
+std::string kernel_device_text(const cli::json& report) {
+  const auto& path = report.at("kernel_device");
+  if (path.is_null()) return {};
+  auto out = fmt::format(", {}", path.get<std::string>());
+  // Servers of earlier versions do not report it.
+  const auto ublk = report.value("ublk", cli::json());
+  if (ublk.is_null()) return out;
+  const bool copies = ublk.at("copies").get<bool>();
+  return out + fmt::format(": {} queues of {} requests of up to {}{}",
+                           ublk.at("queues").get<unsigned>(), ublk.at("depth").get<unsigned>(),
+                           format_size(ublk.at("request_bytes").get<std::uint64_t>()),
+                           copies ? ", copied once more for lack of pages" : "");
+}
+
 void print_table(std::ostream& out, const cli::json& report) {
   const auto& device = report.at("device");
-  const auto& kernel_device = report.at("kernel_device");
   out << fmt::format("{}: {}, {}, {} queues, segments {}, {} clients{}\n",
                      report.at("name").get<std::string>(), device.at("state").get<std::string>(),
                      format_size(device.at("size").get<std::uint64_t>()),
                      report.at("queues").size(), device.at("segments").get<unsigned>(),
-                     report.at("server").at("clients").size(),
-                     kernel_device.is_null() ? "" : ", " + kernel_device.get<std::string>());
+                     report.at("server").at("clients").size(), kernel_device_text(report));
   const auto& recovery = report.at("recovery");
   if (!recovery.at("last_reason").is_null())
     out << fmt::format(

@@ -17,11 +17,20 @@ constexpr std::uint64_t longest_time = 100ULL * 365 * 24 * 3600;
 /// Larger values of queue/io_timeout are negative for the kernel.
 constexpr std::uint64_t largest_limit = 2147483647;
 
+/// What an operation is about.
+enum class operation_object {
+  helper,       ///< the helper itself; permitted in both roles
+  guest,        ///< the resources of role `guest`
+  device,       ///< the kernel device of role `device`
+  nbd_device,   ///< likewise, if it is an NBD device
+  ublk_device,  ///< likewise, if it is a ublk device
+};
+
 /// The shape of an operation's request; all that it does not use must be zero.
 struct operation_rule {
   const char* name;
+  operation_object object;
   bool is_preparation = false;
-  bool is_for_device = false;  ///< role `device`; the seal is for both
   std::size_t numbers = 0;
   bool has_text = false;
   bool has_index = false;
@@ -31,41 +40,63 @@ struct operation_rule {
 
 /// In the order of helper_operation, which begins at 1.
 constexpr std::array<operation_rule, static_cast<std::size_t>(last_operation)> operation_rules = {{
-    {.name = "seal", .is_preparation = true},
-    {.name = "add_disk", .is_preparation = true, .numbers = 1, .has_text = true},
-    {.name = "add_file", .is_preparation = true, .has_text = true},
-    {.name = "use_device",
+    {.name = "seal", .object = operation_object::helper, .is_preparation = true},
+    {.name = "add_disk",
+     .object = operation_object::guest,
      .is_preparation = true,
-     .is_for_device = true,
+     .numbers = 1,
+     .has_text = true},
+    {.name = "add_file",
+     .object = operation_object::guest,
+     .is_preparation = true,
+     .has_text = true},
+    {.name = "use_device",
+     .object = operation_object::device,
+     .is_preparation = true,
      .numbers = 2,
      .has_text = true},
-    {.name = "start_custodian"},
-    {.name = "remove_file", .has_index = true},
-    {.name = "bind_disk", .has_index = true},
-    {.name = "unbind_disk", .has_index = true},
-    {.name = "set_irq_affinity", .numbers = 2},
+    {.name = "use_ublk_device",
+     .object = operation_object::device,
+     .is_preparation = true,
+     .numbers = 2,
+     .has_text = true},
+    {.name = "start_custodian", .object = operation_object::guest},
+    {.name = "remove_file", .object = operation_object::guest, .has_index = true},
+    {.name = "bind_disk", .object = operation_object::guest, .has_index = true},
+    {.name = "unbind_disk", .object = operation_object::guest, .has_index = true},
+    {.name = "set_irq_affinity", .object = operation_object::guest, .numbers = 2},
     {.name = "connect_device",
-     .is_for_device = true,
+     .object = operation_object::nbd_device,
      .numbers = 5,
      .least_descriptors = 1,
      .most_descriptors = most_descriptors},
     {.name = "replace_sockets",
-     .is_for_device = true,
+     .object = operation_object::nbd_device,
      .numbers = 2,
      .least_descriptors = 1,
      .most_descriptors = most_descriptors},
-    {.name = "resize_device", .is_for_device = true, .numbers = 2},
-    {.name = "disconnect_device", .is_for_device = true},
-    {.name = "query_device", .is_for_device = true},
-    {.name = "open_device", .is_for_device = true, .numbers = 1},
-    {.name = "limit_requests", .is_for_device = true, .numbers = 1},
+    {.name = "disconnect_device", .object = operation_object::nbd_device},
+    {.name = "query_device", .object = operation_object::nbd_device},
     {.name = "enlarge_buffer",
-     .is_for_device = true,
+     .object = operation_object::nbd_device,
      .least_descriptors = 1,
      .most_descriptors = 1},
-    {.name = "remember_device", .is_for_device = true, .numbers = 2, .has_text = true},
-    {.name = "forget_device", .is_for_device = true},
+    {.name = "remember_device",
+     .object = operation_object::nbd_device,
+     .numbers = 2,
+     .has_text = true},
+    {.name = "stop_device", .object = operation_object::ublk_device},
+    {.name = "remove_device", .object = operation_object::ublk_device},
+    {.name = "resize_device", .object = operation_object::device, .numbers = 2},
+    {.name = "open_device", .object = operation_object::device, .numbers = 1},
+    {.name = "limit_requests", .object = operation_object::device, .numbers = 1},
+    {.name = "forget_device", .object = operation_object::device},
 }};
+
+bool is_for(operation_object object, helper_role role) {
+  if (object == operation_object::helper) return true;
+  return (object == operation_object::guest) == (role == helper_role::guest);
+}
 
 const operation_rule& rule_for(helper_operation operation) {
   return operation_rules.at(static_cast<std::size_t>(operation) - 1);
@@ -175,9 +206,7 @@ std::string helper_policy::find_objection(const helper_request& request,
                                           std::size_t descriptors) const {
   const auto operation = request.operation;
   const auto& rule = rule_for(operation);
-  const bool is_for_this_role =
-      operation == helper_operation::seal || rule.is_for_device == (role_ == helper_role::device);
-  if (!is_for_this_role) return "another helper is for it";
+  if (!is_for(rule.object, role_)) return "another helper is for it";
   if (rule.is_preparation && sealed_) return "the preparation has ended";
   if (descriptors < rule.least_descriptors || descriptors > rule.most_descriptors)
     return "wrong number of descriptors: " + std::to_string(descriptors);
@@ -188,7 +217,11 @@ std::string helper_policy::find_objection(const helper_request& request,
   if (!rule.has_text && !request.get_text().empty()) return "surplus text";
   if (!rule.has_index && request.index != 0) return "surplus index";
   if (rule.is_preparation) return object_to_preparation(request);
-  return rule.is_for_device ? object_to_device(request) : object_to_guest(request);
+  if (rule.object == operation_object::guest) return object_to_guest(request);
+  const bool is_ublk = device_.token.has_value();
+  if (rule.object == (is_ublk ? operation_object::nbd_device : operation_object::ublk_device))
+    return is_ublk ? "it is a ublk device" : "it is not a ublk device";
+  return object_to_device(request);
 }
 
 std::string helper_policy::object_to_preparation(const helper_request& request) const {
@@ -207,6 +240,10 @@ std::string helper_policy::object_to_preparation(const helper_request& request) 
     const bool has_number = number != any_device;
     if (request.numbers[1] > (has_number ? 1 : 0) || (has_number && number > largest_device))
       return "out of range";
+  }
+  if (request.operation == helper_operation::use_ublk_device) {
+    if (has_device_) return "there is a device already";
+    if (number > largest_device || request.numbers[1] == 0) return "out of range";
   }
   return {};
 }
@@ -260,6 +297,13 @@ void helper_policy::prepare(const helper_request& request) {
     has_device_ = true;
     if (number != any_device) device_.index = static_cast<std::uint32_t>(number);
     device_.is_connected = request.numbers[1] == 1;
+    device_.identifier = request.get_text();
+  }
+  if (request.operation == helper_operation::use_ublk_device) {
+    has_device_ = true;
+    device_.index = static_cast<std::uint32_t>(number);
+    device_.is_connected = true;
+    device_.token = request.numbers[1];
     device_.identifier = request.get_text();
   }
 }

@@ -24,7 +24,7 @@ namespace xenpv::sandbox {
 /// The role of a helper, which admits only the operations of its role.
 enum class helper_role {
   guest,   ///< the disks, files, interrupts and the custodian of a server
-  device,  ///< the kernel NBD device of a server
+  device,  ///< the kernel device of a server, of the NBD or the ublk driver
 };
 
 enum class helper_operation : std::uint32_t {
@@ -32,8 +32,10 @@ enum class helper_operation : std::uint32_t {
   seal = 1,    ///< ends the preparation
   add_disk,    ///< numbers[0]: the number of a disk; text: its name
   add_file,    ///< text: the absolute path of a file or socket that remove_file removes
-  use_device,  ///< numbers[0]: the number of the kernel device, or any_device; numbers[1]: 1 if it
+  use_device,  ///< numbers[0]: the number of the NBD device, or any_device; numbers[1]: 1 if it
                ///< is connected already; text: its identifier
+  use_ublk_device,  ///< numbers: the number of the ublk device, which exists, and its token; text:
+                    ///< its identifier
 
   // Role `guest`, at any time.
   start_custodian,   ///< reply: its PID and a descriptor
@@ -42,20 +44,26 @@ enum class helper_operation : std::uint32_t {
   unbind_disk,       ///< index: of the disk; unbinds it
   set_irq_affinity,  ///< numbers: IRQ, CPU
 
-  // Role `device`, at any time.
+  // Role `device`, at any time, for an NBD device.
   connect_device,     ///< numbers: size, block size, flags, timeout and dead timeout in seconds;
                       ///< descriptors: sockets; reply: the number of the device
   replace_sockets,    ///< numbers: timeout and dead timeout in seconds, or no_time; descriptors:
                       ///< sockets
-  resize_device,      ///< numbers: size, block size
   disconnect_device,  ///< no arguments
   query_device,       ///< reply: 0 not connected, 1 connected, 2 no such device
-  open_device,        ///< numbers[0]: 0 to scan, 1 to write back; reply: a descriptor that reports
-                      ///< the outcome
-  limit_requests,     ///< numbers[0]: the time limit of requests, in milliseconds
   enlarge_buffer,     ///< descriptor: a Unix socket
   remember_device,    ///< numbers: connections, timeout in seconds; text: the disk's identity
-  forget_device,      ///< no arguments
+
+  // Role `device`, at any time, for a ublk device.
+  stop_device,    ///< no arguments
+  remove_device,  ///< no arguments
+
+  // Role `device`, at any time, for a device of either driver.
+  resize_device,   ///< numbers: size, block size
+  open_device,     ///< numbers[0]: 0 to scan, 1 to write back; reply: a descriptor that reports the
+                   ///< outcome
+  limit_requests,  ///< numbers[0]: the time limit of requests, in milliseconds
+  forget_device,   ///< no arguments
 };
 inline constexpr auto last_operation = helper_operation::forget_device;
 
@@ -117,6 +125,8 @@ class helper_policy {
     std::string identifier;
     /// Another server may now use the device's number, so operations must not change it any more.
     bool was_disconnected = false;
+    /// The token of a ublk device, by which the helper recognises it; unset: an NBD device.
+    std::optional<std::uint64_t> token;
   };
 
   explicit helper_policy(helper_role role) noexcept : role_(role) {}
@@ -131,7 +141,8 @@ class helper_policy {
   [[nodiscard]] const device& kernel_device() const noexcept { return device_; }
   /// Fixes the number that the kernel has chosen.
   void device_connected(std::uint32_t index) noexcept;
-  /// Ends the use of the device: only query_device and forget_device are permitted from now on.
+  /// Ends the use of the device, which was disconnected or removed: only query_device and
+  /// forget_device are permitted from now on.
   void device_disconnected() noexcept;
 
  private:

@@ -14,6 +14,7 @@
 
 #include "async/blocking_calls_thread.hpp"
 #include "async/signal.hpp"
+#include "ublk/device_name.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
@@ -90,7 +91,7 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
 
   [[nodiscard]] attachment_state state() const noexcept { return state_; }
   [[nodiscard]] std::uint32_t index() const noexcept { return info_.dev_id; }
-  [[nodiscard]] std::string path() const { return fmt::format("/dev/ublkb{}", info_.dev_id); }
+  [[nodiscard]] std::string path() const { return device_path(info_.dev_id); }
   [[nodiscard]] const device_plan& plan() const noexcept { return plan_; }
   [[nodiscard]] bool can_resize() const noexcept { return (info_.flags & f_update_size) != 0; }
 
@@ -162,7 +163,9 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     wanted.max_io_buf_bytes = plan_.max_io_bytes;
     wanted.flags = flags_for(features, options_.keep);
     wanted.ublksrv_flags = options_.token;
+    if (options_.index) wanted.dev_id = *options_.index;
     params_ = params_for(geometry_, options_.read_only, plan_).value();
+    co_await on_commands([this] { remove_dead(); });
     info_ = co_await on_commands([this, wanted] { return driver_->add(wanted); });
     is_added_ = true;
     plan_.queues = info_.nr_hw_queues;
@@ -171,6 +174,17 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     co_await open_queues();
     co_await with_start_limit([this] { driver_->start(index(), options_.process); });
     log().debug("{}: created, {} queues of {} requests", path(), plan_.queues, plan_.depth);
+  }
+
+  /// A device without f_user_recovery loses its block device with its server, but not its number.
+  void remove_dead() {
+    for (const auto number : driver_->device_numbers()) {
+      const auto found = driver_->get_info(number);
+      if (!found || found->ublksrv_flags != options_.token || found->state != device_state::dead)
+        continue;
+      log().info("/dev/ublkc{}: a killed server left it behind; removing it", number);
+      driver_->remove(number);
+    }
   }
 
   asio::awaitable<void> adopt(std::uint32_t number) {

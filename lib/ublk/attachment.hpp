@@ -25,9 +25,12 @@ struct attachment_options {
   bool read_only = false;
   /// The device outlives this process: see attachment::leave().
   bool keep = false;
+  /// The number of the new device; unset: the kernel chooses one.
+  std::optional<std::uint32_t> index;
   /// Set to take over a device that a previous server left behind.
   std::optional<std::uint32_t> adopted;
-  /// Stored in the device, so that the next server recognises it (dev_info::ublksrv_flags).
+  /// Stored in the device, so that the next server recognises it (dev_info::ublksrv_flags). Must be
+  /// the same for all servers of a disk, of which only one runs, and differ for other disks.
   std::uint64_t token = 0;
   std::int32_t process = 0;  ///< the ID of this process
   /// Time limit for reading the partition table of the new device.
@@ -62,7 +65,8 @@ class attachment {
   attachment(const attachment&) = delete;
   attachment& operator=(const attachment&) = delete;
 
-  /// Creates the device, or takes it over. When it returns, /dev/ublkbN and its partitions exist.
+  /// Creates the device, or takes it over. Before, removes devices of the disk that a killed server
+  /// left without their block device. When it returns, /dev/ublkbN and its partitions exist.
   /// Throws `failure` after removing a new device; a device that cannot be taken over stays. Needs
   /// CAP_SYS_ADMIN, also on the threads of the queues. Call once.
   [[nodiscard]] asio::awaitable<void> start();

@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
+#include <string>
 #include <utility>
 
-#include "base/numbered_device.hpp"
+#include "base/parse.hpp"
 #include "ublk/control_ring.hpp"
+#include "ublk/device_name.hpp"
 #include "ublk/queue_ring.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
@@ -74,6 +77,18 @@ class driver final : public kernel_driver {
     const int code = send_buffer(control_command::get_dev_info, index, out);
     if (code == -ENODEV) return std::nullopt;
     check(control_command::get_dev_info, index, code);
+    return out;
+  }
+
+  [[nodiscard]] std::vector<std::uint32_t> device_numbers() override {
+    constexpr std::string_view prefix = "ublkc";
+    std::vector<std::uint32_t> out;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev")) {
+      const auto name = entry.path().filename().string();
+      if (!name.starts_with(prefix)) continue;
+      const auto number = parse_whole<std::uint32_t>(std::string_view(name).substr(prefix.size()));
+      if (number) out.push_back(*number);
+    }
     return out;
   }
 
@@ -165,18 +180,6 @@ bool is_loaded() {
 
 std::shared_ptr<kernel_driver> open_driver() {
   return std::make_shared<driver>();
-}
-
-std::string device_name(std::uint32_t index) {
-  return fmt::format("ublkb{}", index);
-}
-
-std::string device_path(std::uint32_t index) {
-  return "/dev/" + device_name(index);
-}
-
-std::optional<std::uint32_t> device_index(std::string_view name) {
-  return parse_numbered_device(name, "ublkb");
 }
 
 }  // namespace xenpv::ublk

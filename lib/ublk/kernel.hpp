@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "ublk/command.hpp"
 #include "xenpv/async/asio.hpp"
@@ -94,6 +95,8 @@ class kernel_driver : public device_control {
   [[nodiscard]] virtual params get_params(std::uint32_t index) = 0;
   /// nullopt: there is no such device.
   [[nodiscard]] virtual std::optional<dev_info> get_info(std::uint32_t index) = 0;
+  /// The numbers of all devices, also of those without a server.
+  [[nodiscard]] virtual std::vector<std::uint32_t> device_numbers() = 0;
   /// Create /dev/ublkbN, or resume it. Wait until all tags of all queues have been fetched; `start`
   /// also reads the partition table, through the server.
   /// @{

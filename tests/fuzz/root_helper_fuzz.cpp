@@ -13,7 +13,11 @@ namespace {
 using namespace xenpv::sandbox;
 using xenpv::fuzz::expect;
 
-helper_policy make_policy(helper_role role) {
+constexpr std::uint64_t token = 0x5eed;
+
+enum class device_kind { none, nbd, ublk };
+
+helper_policy make_policy(helper_role role, device_kind device) {
   helper_policy policy(role);
   helper_request request;
   if (role == helper_role::guest) {
@@ -25,8 +29,12 @@ helper_policy make_policy(helper_role role) {
     request.operation = helper_operation::add_file;
     request.set_text("/run/xenpv/xvdb.sock");
   } else {
-    request.operation = helper_operation::use_device;
     request.numbers[0] = 5;
+    request.operation = helper_operation::use_device;
+    if (device == device_kind::ublk) {
+      request.operation = helper_operation::use_ublk_device;
+      request.numbers[1] = token;
+    }
     request.set_text("xenpv-disk xvdb");
   }
   expect(policy.admit(request, 0).has_value());
@@ -40,7 +48,7 @@ void check(helper_policy& policy, helper_role role, const helper_request& reques
            std::size_t descriptors) {
   const auto admitted = policy.admit(request, descriptors);
   if (!admitted) return expect(!admitted.error().text.empty());
-  expect(request.operation > helper_operation::use_device);
+  expect(request.operation > helper_operation::use_ublk_device);
   expect((request.operation >= helper_operation::connect_device) == (role == helper_role::device));
   if (request.operation == helper_operation::bind_disk ||
       request.operation == helper_operation::unbind_disk)
@@ -51,7 +59,12 @@ void check(helper_policy& policy, helper_role role, const helper_request& reques
     expect(descriptors >= 1 && descriptors <= most_descriptors);
     policy.device_connected(5);
   }
-  if (role == helper_role::device) expect(policy.kernel_device().index == 5U);
+  if (role != helper_role::device) return;
+  const auto& device = policy.kernel_device();
+  expect(device.index == 5U && (!device.token || *device.token == token));
+  if (request.operation == helper_operation::stop_device ||
+      request.operation == helper_operation::remove_device)
+    expect(device.token.has_value());
 }
 
 }  // namespace
@@ -60,8 +73,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = std::as_bytes(std::span(data, size));
   (void)decode_helper_reply(bytes);
   // The bytes are also used with the size of a request, because no other size gets further.
-  for (const auto role : {helper_role::guest, helper_role::device}) {
-    auto policy = make_policy(role);
+  for (const auto device : {device_kind::none, device_kind::nbd, device_kind::ublk}) {
+    const auto role = device == device_kind::none ? helper_role::guest : helper_role::device;
+    auto policy = make_policy(role, device);
     for (std::size_t at = 0; at < size || at == 0; at += sizeof(helper_request)) {
       helper_request request;
       const auto part = bytes.subspan(at, std::min(size - at, sizeof(helper_request)));

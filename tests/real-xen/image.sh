@@ -27,7 +27,7 @@ keep_days=14
 # Drivers for all types of root disks, loaded by the initramfs in domain 0 and in guests.
 boot_modules=(virtio_pci virtio_mmio virtio_blk xen-blkfront ext4 overlay)
 # Modules that domain 0, guests or scenarios load later. The image contains only the modules in both
-# lists and their dependencies.
+# lists, those in host_modules (hosts/HOST.sh) and their dependencies.
 more_modules=(
   xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
   virtio_console virtio_net brd loop dm-mod null_blk nbd isofs sr_mod sd_mod xfs btrfs vfat nls_ascii
@@ -198,7 +198,8 @@ make_initramfs() {
 prune() {
   local root=$1 version file
   version=$(ls "$root/lib/modules")
-  module_files "$root" "$version" "${boot_modules[@]}" "${more_modules[@]}" | sort >"$root/keep"
+  module_files "$root" "$version" "${boot_modules[@]}" "${more_modules[@]}" ${host_modules:-} |
+    sort >"$root/keep"
   (cd "$root" && find "lib/modules/$version/kernel" -name '*.ko*' -printf '/%p\n') | sort |
     comm -23 - "$root/keep" | while read -r file; do rm -f "$root$file"; done
   rm "$root/keep"

@@ -2,5 +2,6 @@
 release=trixie
 architecture=arm64
 host_places='dom0 pvh pvh4 pvh-faults'
-# xl on ARM has no save, restore and migrate (systemd saves its guest, too). ram needs a statically linked program for ARM.
-host_lacks='recovery-save recovery-keep ram systemd'
+# xl on ARM has no save, restore and migrate (systemd and ublk save their guest, too). ram needs a statically linked program for ARM.
+host_lacks='recovery-save recovery-keep ram systemd ublk'
+host_modules='ublk_drv'

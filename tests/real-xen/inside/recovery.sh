@@ -3,6 +3,8 @@
 # scenario, to read its variables.
 
 mount_point=/mnt/disk
+# The kernel device of the mounted disk.
+disk_device=nbd0
 
 # serve_and_mount: serves xvdb, connects nbd-client and mounts the disk; sets `server`.
 serve_and_mount() {
@@ -71,7 +73,7 @@ has_recovered() { # TIMES
 }
 
 # Prints the number of sectors read plus written, because the load may be reading or writing.
-moved() { awk '{ print $3 + $7 }' /sys/block/nbd0/stat; }
+moved() { awk '{ print $3 + $7 }' /sys/block/$disk_device/stat; }
 
 has_moved_more() { # SECTORS
   [[ $(moved) -gt $(($1 + 256)) ]]

@@ -76,7 +76,8 @@ TEST(helper_request, is_decoded_only_with_its_exact_size) {
 }
 
 TEST(helper_request, is_refused_with_an_unknown_operation) {
-  for (const std::uint32_t number : {0U, 20U, 0xffff'ffffU}) {
+  const auto first_unknown = static_cast<std::uint32_t>(last_operation) + 1;
+  for (const std::uint32_t number : {0U, first_unknown, 0xffff'ffffU}) {
     const auto request = make_request(static_cast<helper_operation>(number));
     EXPECT_EQ(decode_helper_request(bytes_of(request)).error().text,
               "decode a request to the root helper: protocol violation (unknown operation " +
@@ -209,6 +210,59 @@ TEST(helper_policy, leaves_the_number_of_a_disconnected_device_to_others) {
             refused("connect_device", "no device to connect"));
   EXPECT_EQ(verdict(policy, make_request(helper_operation::query_device)), "admitted");
   EXPECT_EQ(verdict(policy, make_request(helper_operation::forget_device)), "admitted");
+}
+
+helper_policy sealed_ublk_device() {
+  helper_policy policy(helper_role::device);
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::use_ublk_device, {3, 0x5EED},
+                                         "xenpv-disk xvdb")),
+            "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::seal)), "admitted");
+  return policy;
+}
+
+TEST(helper_policy, changes_a_ublk_device_only_with_the_operations_of_its_driver) {
+  auto policy = sealed_ublk_device();
+  EXPECT_EQ(policy.kernel_device().index, 3U);
+  EXPECT_EQ(policy.kernel_device().token, 0x5EEDU);
+  for (const auto operation : {helper_operation::disconnect_device, helper_operation::query_device})
+    EXPECT_EQ(verdict(policy, make_request(operation)),
+              refused(to_string(operation), "it is a ublk device"));
+  EXPECT_EQ(
+      verdict(policy, make_request(helper_operation::connect_device, {1 << 20, 512, 1, 0, 30}), 1),
+      refused("connect_device", "it is a ublk device"));
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::resize_device, {4096, 512})),
+            "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::open_device, {1})), "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::limit_requests, {2000})), "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::stop_device)), "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::remove_device)), "admitted");
+  policy.device_disconnected();
+  for (const auto operation : {helper_operation::stop_device, helper_operation::remove_device})
+    EXPECT_EQ(verdict(policy, make_request(operation)),
+              refused(to_string(operation), "the device has been disconnected"));
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::forget_device)), "admitted");
+}
+
+TEST(helper_policy, stops_and_removes_no_nbd_device) {
+  auto policy = sealed_device();
+  policy.device_connected(3);
+  for (const auto operation : {helper_operation::stop_device, helper_operation::remove_device})
+    EXPECT_EQ(verdict(policy, make_request(operation)),
+              refused(to_string(operation), "it is not a ublk device"));
+}
+
+TEST(helper_policy, takes_one_device_of_either_driver) {
+  helper_policy policy(helper_role::device);
+  const auto use = make_request(helper_operation::use_ublk_device, {3, 0x5EED}, "xenpv-disk xvdb");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::use_ublk_device, {3, 0}, "x")),
+            refused("use_ublk_device", "out of range"));
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::use_ublk_device, {1 << 20, 1}, "x")),
+            refused("use_ublk_device", "out of range"));
+  EXPECT_EQ(verdict(policy, use), "admitted");
+  EXPECT_EQ(verdict(policy, use), refused("use_ublk_device", "there is a device already"));
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::use_device, {sandbox::any_device}, "x")),
+            refused("use_device", "there is a device already"));
 }
 
 TEST(helper_policy, connects_no_device_without_a_preparation) {

@@ -143,6 +143,40 @@ TEST(ublk_attachment, serves_each_queue) {
   EXPECT_THAT(rig.device.queue(1).log, Contains("write 8192+4096 pages"));
 }
 
+TEST(ublk_attachment, creates_a_device_with_the_requested_number) {
+  attachment_rig rig;
+  rig.options.index = 3;
+  rig.serve([&]() -> asio::awaitable<void> {
+    EXPECT_EQ(rig.attached->path(), "/dev/ublkb3");
+    attachment second(rig.context.get_executor(), rig.device, rig.geometry, rig.driver,
+                      rig.options);
+    std::string problem;
+    try {
+      co_await second.start();
+    } catch (const failure& refused) {
+      problem = refused.what();
+    }
+    EXPECT_THAT(problem, HasSubstr("file exists"));
+  });
+}
+
+TEST(ublk_attachment, removes_what_a_killed_server_of_the_disk_left_behind) {
+  attachment_rig rig;
+  const auto leave = [&](std::uint64_t token, device_state state) {
+    dev_info left;
+    left.ublksrv_flags = token;
+    const auto number = rig.driver->add(left).dev_id;
+    rig.driver->devices[number]->info.state = state;
+  };
+  leave(0x5EED, device_state::dead);
+  leave(0x5EED, device_state::quiesced);
+  leave(0xF00D, device_state::dead);
+  rig.serve([]() -> asio::awaitable<void> { co_return; });
+  EXPECT_EQ(rig.driver->devices[0], nullptr);
+  EXPECT_NE(rig.driver->devices[1], nullptr) << "it has a block device";
+  EXPECT_NE(rig.driver->devices[2], nullptr) << "it is of another disk";
+}
+
 TEST(ublk_attachment, uses_as_many_queues_as_the_kernel_grants) {
   attachment_rig rig(4);
   rig.driver->most_queues = 1;

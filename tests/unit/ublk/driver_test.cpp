@@ -1,4 +1,4 @@
-// The kernel's driver: names of devices, the message if it is missing, and, where it is loaded, a
+// The kernel's driver: the message if it is missing, and, where it is loaded, a
 // real device over a block device in memory.
 #include "ublk/driver.hpp"
 
@@ -25,15 +25,6 @@ namespace xenpv::ublk {
 namespace {
 
 using ::testing::HasSubstr;
-
-TEST(ublk_driver, knows_the_names_of_devices) {
-  EXPECT_EQ(device_path(3), "/dev/ublkb3");
-  EXPECT_EQ(device_index("/dev/ublkb3"), 3U);
-  EXPECT_EQ(device_index("ublkb0"), 0U);
-  for (const auto* const other : {"", "/dev/nbd0", "/dev/ublkc0", "ublkb", "ublkb-1",
-                                  "ublkb1048576", "/dev/ublkb0p1", "/dev//ublkb0"})
-    EXPECT_EQ(device_index(other), std::nullopt) << other;
-}
 
 TEST(ublk_driver, says_how_to_load_a_missing_driver) {
   if (is_loaded()) GTEST_SKIP() << "the driver is loaded";

@@ -237,13 +237,20 @@ std::uint64_t played_driver::features() {
 dev_info played_driver::add(const dev_info& wanted) {
   enter("add");
   const std::lock_guard lock(mutex_);
+  if (wanted.dev_id != any_device) {
+    if (wanted.dev_id < devices.size() && devices[wanted.dev_id]) throw_errno(EEXIST, "add");
+    devices.resize(std::max<std::size_t>(devices.size(), wanted.dev_id));
+  }
   auto made = std::make_shared<played_device>();
   made->info = wanted;
-  made->info.dev_id = static_cast<std::uint32_t>(devices.size());
+  if (wanted.dev_id == any_device) made->info.dev_id = static_cast<std::uint32_t>(devices.size());
   made->info.nr_hw_queues = std::min(wanted.nr_hw_queues, most_queues);
   made->pending.resize(made->info.nr_hw_queues);
   made->queues.resize(made->info.nr_hw_queues);
-  devices.push_back(made);
+  if (made->info.dev_id < devices.size())
+    devices[made->info.dev_id] = made;
+  else
+    devices.push_back(made);
   return made->info;
 }
 
@@ -266,6 +273,14 @@ std::optional<dev_info> played_driver::get_info(std::uint32_t index) {
   if (index >= devices.size() || !devices[index]) return std::nullopt;
   const std::lock_guard device_lock(devices[index]->mutex);
   return devices[index]->info;
+}
+
+std::vector<std::uint32_t> played_driver::device_numbers() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::uint32_t> out;
+  for (std::uint32_t i = 0; i < devices.size(); ++i)
+    if (devices[i]) out.push_back(i);
+  return out;
 }
 
 void played_driver::wait_for_tags(played_device& device) {

@@ -134,6 +134,7 @@ class played_driver final : public kernel_driver {
   void set_params(std::uint32_t index, const params& value) override;
   [[nodiscard]] params get_params(std::uint32_t index) override;
   [[nodiscard]] std::optional<dev_info> get_info(std::uint32_t index) override;
+  [[nodiscard]] std::vector<std::uint32_t> device_numbers() override;
   void start(std::uint32_t index, std::int32_t process) override;
   void end_recovery(std::uint32_t index, std::int32_t process) override;
   [[nodiscard]] bool start_recovery(std::uint32_t index) override;

@@ -1,4 +1,4 @@
-// Makes the requests about a kernel NBD device through a root helper.
+// Makes the requests about an NBD device of the kernel through a root helper.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace xenpv::disk_app {
 
-[[nodiscard]] std::shared_ptr<nbd::kernel_delegate> make_kernel_delegate(
+[[nodiscard]] std::shared_ptr<nbd::kernel_delegate> make_nbd_delegate(
     std::shared_ptr<sandbox::root_helper> helper);
 
 }  // namespace xenpv::disk_app

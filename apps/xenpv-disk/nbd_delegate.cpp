@@ -1,4 +1,4 @@
-#include "kernel_delegate.hpp"
+#include "nbd_delegate.hpp"
 
 #include <sys/socket.h>
 
@@ -75,7 +75,7 @@ class helper_delegate final : public nbd::kernel_delegate {
 
 }  // namespace
 
-std::shared_ptr<nbd::kernel_delegate> make_kernel_delegate(
+std::shared_ptr<nbd::kernel_delegate> make_nbd_delegate(
     std::shared_ptr<sandbox::root_helper> helper) {
   return std::make_shared<helper_delegate>(std::move(helper));
 }

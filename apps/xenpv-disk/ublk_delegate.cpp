@@ -1,0 +1,56 @@
+#include "ublk_delegate.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "nbd/kernel_device.hpp"
+#include "ublk/device_name.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+using sandbox::helper_operation;
+
+class ublk_delegate final : public ublk::device_control {
+ public:
+  explicit ublk_delegate(std::shared_ptr<sandbox::root_helper> helper)
+      : helper_(std::move(helper)) {}
+
+  void stop(std::uint32_t) override { ask(helper_operation::stop_device, {}); }
+  void remove(std::uint32_t) override { ask(helper_operation::remove_device, {}); }
+  void update_size(std::uint32_t, std::uint64_t sectors) override {
+    ask(helper_operation::resize_device, {sectors * ublk::sector_bytes, ublk::sector_bytes});
+  }
+  /// A child of the helper writes back, so that meanwhile the helper can stop the device.
+  void write_back(std::uint32_t index) override {
+    nbd::device_opening opening(ask(helper_operation::open_device, {1}).descriptor);
+    if (const int code = opening.outcome(); code != 0)
+      throw_errno(code, fmt::format("write back {}", ublk::device_path(index)));
+  }
+  void limit_requests(std::uint32_t, std::uint32_t milliseconds) override {
+    ask(helper_operation::limit_requests, {milliseconds});
+  }
+
+ private:
+  sandbox::helper_outcome ask(helper_operation operation, std::array<std::uint64_t, 5> numbers) {
+    sandbox::helper_request request;
+    request.operation = operation;
+    request.numbers = numbers;
+    return helper_->ask(request);
+  }
+
+  std::shared_ptr<sandbox::root_helper> helper_;
+};
+
+}  // namespace
+
+std::shared_ptr<ublk::device_control> make_ublk_delegate(
+    std::shared_ptr<sandbox::root_helper> helper) {
+  return std::make_shared<ublk_delegate>(std::move(helper));
+}
+
+}  // namespace xenpv::disk_app
