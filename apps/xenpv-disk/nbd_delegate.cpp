@@ -52,6 +52,9 @@ class helper_delegate final : public nbd::kernel_delegate {
   void limit_requests(std::chrono::milliseconds limit) override {
     ask(helper_operation::limit_requests, {static_cast<std::uint64_t>(limit.count())});
   }
+  void prepare_queue(std::uint32_t kilobytes) override {
+    ask(helper_operation::prepare_queue, {kilobytes});
+  }
   /// Does not wait: the control thread must not depend on a request that waits for the kernel.
   void enlarge_buffer(int socket) override {
     sandbox::helper_request request;

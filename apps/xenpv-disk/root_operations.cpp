@@ -105,6 +105,8 @@ class nbd_operator {
     if (operation == helper_operation::limit_requests)
       nbd::limit_kernel_requests(index,
                                  std::chrono::milliseconds(static_cast<std::int64_t>(numbers[0])));
+    if (operation == helper_operation::prepare_queue)
+      nbd::prepare_kernel_queue(index, static_cast<std::uint32_t>(numbers[0]));
     if (operation == helper_operation::enlarge_buffer) enlarge_buffer(descriptors.front().get());
     if (operation == helper_operation::remember_device) remember(policy, request);
     return {};

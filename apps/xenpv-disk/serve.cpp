@@ -150,7 +150,10 @@ void add_serve(cli::app& app) {
   command
       .describe(
           "Connects each DISK and prints its addresses for clients: a URI for each address, then "
-          "the nbd-client command that creates a block device. Without --unix, --tcp or --vsock, "
+          "the nbd-client command that creates a block device, and the command that lets the "
+          "kernel "
+          "send that device larger requests, if the disk has them. Without --unix, --tcp or "
+          "--vsock, "
           "listens on /run/xenpv/DISK.sock, where DISK is the first disk, or on the sockets passed "
           "by a service manager (LISTEN_FDS). With --take, the disks are taken over last, when "
           "everything else is ready, and returned to the kernel driver if one cannot be connected.")

@@ -83,6 +83,7 @@ void print_commands(std::ostream& out, const served_disk& disk, const export_spe
                     const endpoint_options& options, const std::string& client_options,
                     const endpoints& sockets) {
   const auto sector = disk.device.shape().sector_size;
+  const auto kilobytes = disk.device.shape().preferred_transfer >> 10U;
   const auto common =
       fmt::format("-N {} -b {}{}", shell_quote(exported.name), sector, client_options);
   for (const auto& path : sockets.unix_paths)
@@ -91,6 +92,9 @@ void print_commands(std::ostream& out, const served_disk& disk, const export_spe
     out << fmt::format("nbd-client {} {} {} /dev/nbd0\n",
                        address.host.empty() ? "localhost" : shell_quote(address.host), address.port,
                        common);
+  // The kernel splits the requests of an NBD device at 128 KiB unless it is told otherwise.
+  if (kilobytes > 128 && !(sockets.unix_paths.empty() && options.tcp.empty()))
+    out << fmt::format("echo {} >/sys/block/nbd0/queue/max_sectors_kb\n", kilobytes);
 }
 
 }  // namespace

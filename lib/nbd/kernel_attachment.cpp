@@ -34,6 +34,9 @@ constexpr unsigned most_short_lived = 20;
 /// How long to retry if the requested device is busy because another process, such as udev, is
 /// probing it.
 constexpr milliseconds busy_limit(2000);
+/// The sizes of the kernel's requests: at least the kernel's default.
+constexpr std::uint64_t least_transfer = 128U << 10U;
+constexpr std::uint64_t most_transfer = 4U << 20U;
 /// The largest positive value that queue/io_timeout accepts: 24 days.
 constexpr milliseconds no_limit(2147483647);
 
@@ -128,6 +131,25 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().debug("{}: created, {} connections", path_, links_->count());
     co_await open_once(device_opening::purpose::scan, options_.open_limit);
     co_await set_request_limit();
+    co_await prepare_queue();
+  }
+
+  /// The device's requests should not be smaller than the disk's, and the backend orders requests
+  /// better than this guest.
+  asio::awaitable<void> prepare_queue() {
+    const auto kilobytes = static_cast<std::uint32_t>(
+        std::clamp(kernel_geometry_.preferred_transfer, least_transfer, most_transfer) >> 10U);
+    auto prepare = [this, kilobytes] {
+      if (driver_.delegate() != nullptr)
+        driver_.delegate()->prepare_queue(kilobytes);
+      else
+        prepare_kernel_queue(index_, kilobytes, options_.root);
+    };
+    try {
+      co_await on_worker(prepare);
+    } catch (const failure& problem) {
+      log().warn("{}: {}: the kernel splits large requests", path_, problem.what());
+    }
   }
 
   /// Runs on the control thread instead of the worker: without a delegate, /sys/block/nbdN/pid

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <fstream>
@@ -111,6 +112,18 @@ void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
   const auto path = fmt::format("/sys/block/{}/queue/io_timeout", kernel_device_name(index));
   std::ofstream file(root.path(path));
   if (!(file << limit.count()).flush()) throw_errno("cannot write " + path);
+}
+
+void prepare_kernel_queue(std::uint32_t index, std::uint32_t kilobytes, const system_root& root) {
+  const auto queue = fmt::format("/sys/block/{}/queue/", kernel_device_name(index));
+  const auto most = root.read(queue + "max_hw_sectors_kb");
+  const auto supported = most ? parse_whole<std::uint32_t>(*most) : std::nullopt;
+  const auto write = [&](const char* name, const std::string& value) {
+    std::ofstream file(root.path(queue + name));
+    if (!(file << value).flush()) throw_errno(fmt::format("cannot write {}{}", queue, name));
+  };
+  write("max_sectors_kb", fmt::format("{}", std::min(kilobytes, supported.value_or(kilobytes))));
+  write("scheduler", "none");
 }
 
 device_opening::device_opening(const std::string& path, purpose intent) {

@@ -52,6 +52,12 @@ void enlarge_link_buffer(int socket);
 void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
                            const system_root& root = system_root::from_environment());
 
+/// Lets the kernel send requests of up to `kilobytes` KiB to the device, at most as many as its
+/// driver supports, and without reordering them (queue/max_sectors_kb and queue/scheduler). By
+/// default, the kernel splits requests of more than 128 KiB. Throws `failure`.
+void prepare_kernel_queue(std::uint32_t index, std::uint32_t kilobytes,
+                          const system_root& root = system_root::from_environment());
+
 /// A child process that opens a device and closes it again.
 ///
 /// Opening a device makes the kernel read its partition table, so the process that serves this read

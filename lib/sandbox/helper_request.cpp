@@ -16,6 +16,8 @@ constexpr std::uint64_t largest_cpu = 4095;
 constexpr std::uint64_t longest_time = 100ULL * 365 * 24 * 3600;
 /// Larger values of queue/io_timeout are negative for the kernel.
 constexpr std::uint64_t largest_limit = 2147483647;
+/// NBD's limit, 32 MiB.
+constexpr std::uint64_t largest_request_kib = 32768;
 
 /// What an operation is about.
 enum class operation_object {
@@ -81,6 +83,7 @@ constexpr std::array<operation_rule, static_cast<std::size_t>(last_operation)> o
      .object = operation_object::nbd_device,
      .least_descriptors = 1,
      .most_descriptors = 1},
+    {.name = "prepare_queue", .object = operation_object::nbd_device, .numbers = 1},
     {.name = "remember_device",
      .object = operation_object::nbd_device,
      .numbers = 2,
@@ -282,6 +285,8 @@ std::string helper_policy::object_to_device(const helper_request& request) const
   if (operation == helper_operation::open_device) is_in_range = numbers[0] <= 1;
   if (operation == helper_operation::limit_requests)
     is_in_range = numbers[0] > 0 && numbers[0] <= largest_limit;
+  if (operation == helper_operation::prepare_queue)
+    is_in_range = numbers[0] > 0 && numbers[0] <= largest_request_kib;
   if (operation == helper_operation::remember_device)
     is_in_range = numbers[0] > 0 && numbers[0] <= most_descriptors && is_time(numbers[1]);
   return is_in_range ? "" : "out of range";

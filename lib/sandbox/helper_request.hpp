@@ -52,6 +52,7 @@ enum class helper_operation : std::uint32_t {
   disconnect_device,  ///< no arguments
   query_device,       ///< reply: 0 not connected, 1 connected, 2 no such device
   enlarge_buffer,     ///< descriptor: a Unix socket
+  prepare_queue,      ///< numbers[0]: the size of the largest requests, in KiB
   remember_device,    ///< numbers: connections, timeout in seconds; text: the disk's identity
 
   // Role `device`, at any time, for a ublk device.

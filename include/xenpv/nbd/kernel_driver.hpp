@@ -69,6 +69,8 @@ class kernel_delegate {
   [[nodiscard]] virtual unique_fd open_device(bool write_back) = 0;
   /// Sets the kernel's time limit for requests to the device.
   virtual void limit_requests(std::chrono::milliseconds limit) = 0;
+  /// Lets the kernel send requests of up to `kilobytes` KiB to the device, in their order.
+  virtual void prepare_queue(std::uint32_t kilobytes) = 0;
   /// Gives a Unix socket a send buffer that may exceed the system's limit.
   virtual void enlarge_buffer(int socket) = 0;
 };

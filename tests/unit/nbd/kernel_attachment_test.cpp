@@ -318,6 +318,20 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
   });
 }
 
+TEST(kernel_attachment, lets_the_kernel_send_requests_as_large_as_those_of_the_disk) {
+  attachment_rig rig;
+  rig.tree.with("/sys/block/nbd0/queue/max_hw_sectors_kb", "32768\n");
+  rig.tree.with("/sys/block/nbd0/queue/max_sectors_kb", "64\n");
+  rig.tree.with("/sys/block/nbd0/queue/scheduler", "[mq-deadline] none\n");
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    co_await rig.attachment->disconnect();
+  });
+  // The disk has no preference.
+  EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/max_sectors_kb"), "128");
+  EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/scheduler"), "none");
+}
+
 TEST(kernel_attachment, resizes_the_kernel_device) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {

@@ -44,6 +44,9 @@ class recording_delegate final : public kernel_delegate {
   void limit_requests(std::chrono::milliseconds limit) override {
     note(fmt::format("limit {} ms", limit.count()));
   }
+  void prepare_queue(std::uint32_t kilobytes) override {
+    note(fmt::format("requests of {} KiB", kilobytes));
+  }
   void enlarge_buffer(int) override { note("enlarge"); }
 
   std::vector<std::string> requests;

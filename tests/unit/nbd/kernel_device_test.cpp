@@ -54,6 +54,19 @@ TEST(kernel_device, is_refused_if_another_server_has_its_number) {
   EXPECT_EQ(problem_of(tree, 2), "disconnect: not available here (/dev/nbd2 was disconnected)");
 }
 
+TEST(kernel_device, gets_requests_as_large_as_its_driver_supports) {
+  xen::test::fake_root tree;
+  tree.with("/sys/block/nbd0/queue/max_hw_sectors_kb", "32768\n");
+  tree.with("/sys/block/nbd0/queue/max_sectors_kb", "128\n");
+  tree.with("/sys/block/nbd0/queue/scheduler", "[mq-deadline] none\n");
+  prepare_kernel_queue(0, 1024, tree.root());
+  EXPECT_EQ(tree.root().read("/sys/block/nbd0/queue/max_sectors_kb"), "1024");
+  EXPECT_EQ(tree.root().read("/sys/block/nbd0/queue/scheduler"), "none");
+  prepare_kernel_queue(0, 65536, tree.root());
+  EXPECT_EQ(tree.root().read("/sys/block/nbd0/queue/max_sectors_kb"), "32768");
+  EXPECT_THROW(prepare_kernel_queue(1, 1024, tree.root()), failure);
+}
+
 TEST(kernel_device, has_a_size_in_sectors_of_512) {
   xen::test::fake_root tree;
   tree.with("/sys/block/nbd0/size", "2048\n");

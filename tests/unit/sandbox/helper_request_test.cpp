@@ -175,6 +175,9 @@ TEST(helper_policy, refuses_numbers_out_of_range) {
   device.device_connected(3);
   EXPECT_EQ(verdict(device, make_request(helper_operation::limit_requests, {1ULL << 31U})),
             refused("limit_requests", "out of range"));
+  for (const auto kilobytes : {0U, 32769U})
+    EXPECT_EQ(verdict(device, make_request(helper_operation::prepare_queue, {kilobytes})),
+              refused("prepare_queue", "out of range"));
   EXPECT_EQ(verdict(device, make_request(helper_operation::open_device, {2})),
             refused("open_device", "out of range"));
   EXPECT_EQ(verdict(device, make_request(helper_operation::remember_device, {0, 0}, "id")),
