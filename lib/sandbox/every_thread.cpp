@@ -6,6 +6,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -19,6 +20,7 @@
 #include <set>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "xenpv/base/error.hpp"
@@ -43,6 +45,8 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds response_limit(10);
+/// A worker ends within a system call of the kernel.
+constexpr std::chrono::seconds worker_limit(1);
 
 /// The action for a signal as rt_sigaction(2) expects it: sigaction(3) refuses internal signals.
 struct kernel_action {
@@ -117,7 +121,8 @@ class handler_scope {
   kernel_action before_;
 };
 
-/// Threads of the kernel that belong to this process, such as io_uring's. They handle no signals.
+/// Threads of the kernel that belong to this process, such as io_uring's. They handle no signals,
+/// and have the privileges of the thread that started them, with which they end.
 bool is_kernel_worker(const std::string& name) {
   return name.starts_with("iou-wrk-") || name.starts_with("iou-sqp-");
 }
@@ -169,6 +174,14 @@ void wait_for(pid_t thread, const char* operation) {
   }
 }
 
+/// Waits for workers of threads that have just ended.
+void wait_for_workers(const char* operation) {
+  const auto limit = steady_clock::now() + worker_limit;
+  const auto runs = [](pid_t thread) { return is_kernel_worker(name_of(thread)); };
+  while (std::ranges::any_of(list_threads(operation), runs) && steady_clock::now() < limit)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 void interrupt_others(const char* operation) {
   const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
   std::set<pid_t> finished{self};
@@ -208,6 +221,7 @@ void interrupt_all(thread_function function, const void* argument, int unblocked
 }  // namespace
 
 void run_on_every_thread(thread_function function, const void* argument, const char* operation) {
+  wait_for_workers(operation);
   interrupt_all(function, argument, 0, operation);
 }
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <thread>
 
 #include "ublk/ring_failure.hpp"
 #include "xenpv/base/error.hpp"
@@ -48,6 +49,13 @@ control_ring::~control_ring() {
 }
 
 int control_ring::send(control_command command, const ctrl_cmd& content) {
+  int out = 0;
+  std::thread sender([&] { out = execute(command, content); });
+  sender.join();
+  return out;
+}
+
+int control_ring::execute(control_command command, const ctrl_cmd& content) {
   auto* const entry = ::io_uring_get_sqe(&ring_->io);
   if (entry == nullptr) return -EBUSY;
   std::memset(static_cast<void*>(entry), 0, 2 * sizeof *entry);

@@ -1,5 +1,9 @@
 // Sends control commands to /dev/ublk-control over a separate ring, one at a time. Needs
 // CAP_SYS_ADMIN. Blocks; use from one thread at a time.
+//
+// The kernel executes a command on a worker thread, which belongs to the thread that sent it, has
+// its capabilities and outlives the command. Therefore, each command is sent by a thread of its
+// own: when that has ended, no worker is left in a process that is about to drop its privileges.
 #pragma once
 
 #include <memory>
@@ -22,6 +26,8 @@ class control_ring {
   [[nodiscard]] int send(control_command command, const ctrl_cmd& content);
 
  private:
+  [[nodiscard]] int execute(control_command command, const ctrl_cmd& content);
+
   struct ring;
   unique_fd device_;
   std::unique_ptr<ring> ring_;

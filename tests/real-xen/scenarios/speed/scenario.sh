@@ -6,12 +6,15 @@
 #   socket.LOAD      fio's NBD client on xenpv-disk to the better of two fio engines on the kernel block device
 #   nbd_client.LOAD  the kernel NBD client on xenpv-disk to the better of the kernel NBD client on nbdkit
 #                    and on qemu-nbd
+#   ublk.LOAD        a block device of the kernel's ublk driver on xenpv-disk to the better of two fio engines on
+#                    the kernel block device; only where Linux has this driver
 #   no_disk.LOAD     the kernel NBD client on nbdkit without a disk, the limit set by NBD alone, to the better
 #                    of the kernel NBD client on nbdkit and on qemu-nbd
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=900
-tsc_mode=default
+# An emulated TSC slows down the kernel driver, which reads the clock often, more than xenpv-disk.
+tsc_mode=native
 memory=768
 
 rounds=3 seconds=1
@@ -22,6 +25,7 @@ dom0_before() {
   disk xvdb /dev/ram1 w
   disk xvdc /dev/ram2 w
   disk xvdd /dev/ram3 w
+  disk xvde /dev/ram4 w
 }
 
 # Like xenpv-disk, the other servers bypass the page cache of the kernel block device. Otherwise,
@@ -39,6 +43,12 @@ start_servers() {
   check connect.qemu_nbd nbd-client -unix /run/qemu-nbd.sock /dev/nbd1
   check connect.xenpv nbd-client -unix /run/xenpv.sock -N xvdc /dev/nbd2
   check connect.no_disk nbd-client -unix /run/no-disk.sock /dev/nbd3
+  if modprobe -q ublk_drv; then
+    check connect.ublk xenpv-disk attach xvde --take --driver ublk --background
+    ways+=(ublk)
+  else
+    skip connect.ublk "this kernel has no ublk driver"
+  fi
 }
 
 # fio_rates FIO-OPTION...: prints lines "LOAD RATE". The unit is requests per second, or MB/s for 1M
@@ -69,6 +79,7 @@ rates() { # WAY
     nbdkit) fio_rates --ioengine=libaio --filename=/dev/nbd0 ;;
     qemu_nbd) fio_rates --ioengine=libaio --filename=/dev/nbd1 ;;
     nbd_client) fio_rates --ioengine=libaio --filename=/dev/nbd2 ;;
+    ublk) fio_rates --ioengine=libaio --filename=/dev/ublkb0 ;;
     no_disk) fio_rates --ioengine=libaio --filename=/dev/nbd3 ;;
     socket) fio_rates --ioengine=nbd --uri='nbd+unix:///xvdc?socket=/run/xenpv.sock' ;;
     bench) bench_rates ;;
@@ -98,13 +109,14 @@ median() {
 
 print_table() {
   local load way
-  printf '%-16s' load "${ways[@]}" bench/kernel socket/kernel client/peers no_disk/peers
+  printf '%-16s' load "${ways[@]}" bench/kernel socket/kernel client/peers no_disk/peers ublk/kernel
   echo
   for load in "${loads[@]}"; do
     printf '%-16s' "$load"
     for way in "${ways[@]}"; do printf '%-16.0f' "$(median "$load" "$way")"; done
     printf '%-16s' "$(median "$load" bench libaio io_uring)" "$(median "$load" socket libaio io_uring)" \
-      "$(median "$load" nbd_client nbdkit qemu_nbd)" "$(median "$load" no_disk nbdkit qemu_nbd)"
+      "$(median "$load" nbd_client nbdkit qemu_nbd)" "$(median "$load" no_disk nbdkit qemu_nbd)" \
+      "$(median "$load" ublk libaio io_uring)"
     echo
   done
 }
@@ -115,6 +127,7 @@ main() {
   dd if=/dev/zero of=/dev/xvdb bs=1M count=256 oflag=direct status=none
   start_servers
   dd if=/dev/zero of=/dev/nbd2 bs=1M count=256 oflag=direct status=none
+  [[ ! -e /dev/ublkb0 ]] || dd if=/dev/zero of=/dev/ublkb0 bs=1M count=256 oflag=direct status=none
   xenpv-disk bench xvdd --take --engine xenpv --overwrite --load write --block 1M --depth 4 --time 2s
   for ((round = 1; round <= rounds; round++)); do run_round "$round"; done
   print_table | tee "$results/table.txt"
@@ -123,7 +136,9 @@ main() {
     value "socket.$load" "$(median "$load" socket libaio io_uring)"
     value "nbd_client.$load" "$(median "$load" nbd_client nbdkit qemu_nbd)"
     value "no_disk.$load" "$(median "$load" no_disk nbdkit qemu_nbd)"
+    [[ ! -e /dev/ublkb0 ]] || value "ublk.$load" "$(median "$load" ublk libaio io_uring)"
   done
+  [[ ! -e /dev/ublkb0 ]] || check detach xenpv-disk detach xvde
   nbd-client -d /dev/nbd2
   kill -TERM "$server"
   check end wait "$server"

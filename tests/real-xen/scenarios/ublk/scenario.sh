@@ -9,6 +9,10 @@ mib=$((1 << 20))
 saves=3
 [[ -z ${XENPV_INSIDE:-} ]] || source "$XENPV_INSIDE/recovery.sh"
 
+# sum DEVICE MIB [SKIP]: prints a checksum of a part of the device. An emulated guest computes MD5
+# several times faster than SHA-256.
+sum() { dd if="$1" bs=1M count="$2" skip="${3:-0}" iflag=direct status=none | md5sum; }
+
 dom0_before() {
   file_disk /dev/loop0 /tmp/xvdb.img 128M
   file_disk /dev/loop1 /tmp/xvdc.img 128M
@@ -22,7 +26,7 @@ dom0_before() {
 # Handles the guest's requests to its toolstack.
 toolstack() {
   case $1 in
-    sum) sum "$2" "$3" ;;
+    sum) sum "${@:2}" ;;
     resize) truncate -s "$2" /tmp/xvdc.img && losetup -c /dev/loop1 ;;
     *) return 2 ;;
   esac
@@ -113,9 +117,9 @@ resized() {
   attach resized xvdc || return
   value resized.size "$(blockdev --getsize64 "$device")"
   dd if=/dev/urandom of="$device" bs=1M seek=160 count=32 oflag=direct status=none
-  seen=$(sum "$device" 192)
+  seen=$(sum "$device" 32 160)
   check resized.detach xenpv-disk detach "$device"
-  same resized.sum "$seen" "$(ask sum /dev/loop1 192)"
+  same resized.sum "$seen" "$(ask sum /dev/loop1 32 160)"
 }
 
 # Creates one primary partition of 16 MiB at offset 1 MiB.
