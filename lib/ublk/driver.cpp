@@ -2,12 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/parse.hpp"
@@ -33,6 +37,19 @@ class open_device final : public kernel_device {
  private:
   std::shared_ptr<const unique_fd> file_;
 };
+
+/// Reads the partition table. Newer kernels do so in the background after START_DEV, and refuse to
+/// do it again (EINVAL) until they have begun. EBUSY means that a partition is already in use.
+void scan_partitions(std::uint32_t index) {
+  constexpr std::chrono::milliseconds pause(5);
+  constexpr std::chrono::seconds limit(5);
+  const unique_fd file(::open(device_path(index).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return;
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (::ioctl(file.get(), BLKRRPART) != 0 && errno == EINVAL &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(pause);
+}
 
 template <class T>
 std::uint64_t address_of(T& object) {
@@ -94,6 +111,7 @@ class driver final : public kernel_driver {
 
   void start(std::uint32_t index, std::int32_t process) override {
     run(control_command::start_dev, index, static_cast<std::uint64_t>(process));
+    scan_partitions(index);
   }
   void end_recovery(std::uint32_t index, std::int32_t process) override {
     run(control_command::end_user_recovery, index, static_cast<std::uint64_t>(process));
