@@ -116,13 +116,13 @@ class attached_disk {
     service_work work;
     work.task = [this] { return run(); };
     work.task_says_ready = true;
-    work.reshaped = [this] { device_->reshape(disk().device.shape()); };
+    work.reshaped = [this] { device_->set_geometry(disk().device.shape()); };
     work.before_stop = [this] { return leave(); };
     endpoints nowhere;
     co_await serve_until_stopped(*server_, std::move(nowhere), std::move(work));
   }
 
-  asio::awaitable<void> abandon() { return device_->disconnect(); }
+  asio::awaitable<void> abandon() { return device_->abandon(); }
 
  private:
   [[nodiscard]] served_disk& disk() const { return server_->disks.front(); }
@@ -131,6 +131,8 @@ class attached_disk {
   asio::awaitable<void> run() {
     co_await device_->connect(*server_->confined);
     disk().attached = {device_->device(), device_->plan()};
+    // It may have changed before changes were reported.
+    device_->set_geometry(disk().device.shape());
     report_ready();
     co_await device_->run();
     if (left_behind_) co_return;
@@ -197,9 +199,9 @@ disk_service prepare(const attach_options& options, const claimed_disk& claimed,
   check_choice(options, claimed);
   auto drivers = open_driver(options, claimed.held.kept);
   if (drivers.ublk)
-    check_ublk_device(options, *drivers.ublk);
+    check_ublk_device(options, claimed.held.disk, *drivers.ublk);
   else
-    check_nbd_device(options);
+    check_nbd_device(options, claimed.name());
   const auto attached = std::make_shared<attached_disk>(options, std::move(drivers), start, out);
   disk_service service;
   service.open = [attached](disk_server& server) { return attached->open(server); };
@@ -236,13 +238,14 @@ void add_attach(cli::app& app) {
           "it and its partitions exist. Requires CAP_SYS_ADMIN.")
       .describe(
           "Uses the kernel's ublk driver if it is loaded (modprobe ublk_drv; Linux 6.5 or later), "
-          "and the NBD driver (modprobe nbd) otherwise, or as --driver says. With ublk, requests "
-          "cross no socket and are copied once, so it needs less CPU time. Choose nbd for a disk "
-          "that may be resized before Linux 6.16, for several connections and for timeouts: "
-          "--connections, --timeout and --dead-timeout imply it.")
+          "and the NBD driver (modprobe nbd) otherwise; --driver selects one of them. With ublk, "
+          "requests cross no socket and are copied once, so it needs less CPU time. NBD offers "
+          "several connections and timeouts: --connections, --timeout and --dead-timeout imply it. "
+          "A ublk device can be resized from Linux 6.16 on, an NBD device with any version.")
       .describe(
-          "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. It is "
-          "resized when the disk is resized. Unmount it before you detach it: a file system that "
+          "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. If "
+          "the kernel can, it is resized when the disk is resized. Unmount it before you detach "
+          "it: a file system that "
           "is still mounted loses data that has not been written yet.")
       .describe(
           "By default, requests wait for the backend without a time limit; with --timeout, the "

@@ -17,16 +17,19 @@ const char* nbd_option(const attach_options& options) {
 
 result<std::optional<device_driver>> required_driver(const attach_options& options) {
   std::optional<device_driver> out;
+  std::string chosen_by;  // the option or argument that determines `out`
   if (options.driver == driver_choice::ublk) out = device_driver::ublk;
   if (options.driver == driver_choice::nbd) out = device_driver::nbd;
+  if (out) chosen_by = fmt::format("--driver {}", to_string(*out));
   const auto contradiction = [&](std::string_view option) {
-    return make_error(errc::invalid_argument, fmt::format("--driver {}", to_string(*out)),
+    return make_error(errc::invalid_argument, chosen_by,
                       fmt::format("it contradicts {}; omit one of them", option));
   };
   if (options.device) {
     const auto& device = *options.device;
     if (out && *out != device.driver) return contradiction(device.path());
     out = device.driver;
+    chosen_by = device.path();
   }
   if (const auto* const option = nbd_option(options)) {
     if (out && *out != device_driver::nbd) return contradiction(option);

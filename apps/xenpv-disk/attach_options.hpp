@@ -1,5 +1,5 @@
-// The options of attach, and what they say about the kernel driver. Pure, except for parsing into
-// the options; attach.cpp looks for the drivers.
+// The options of attach, and the kernel driver that they determine. Pure; attach.cpp parses the
+// options and opens the drivers.
 #pragma once
 
 #include <chrono>

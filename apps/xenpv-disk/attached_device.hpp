@@ -26,9 +26,13 @@ class attached_device {
   attached_device& operator=(const attached_device&) = delete;
   virtual ~attached_device() = default;
 
-  /// Does what needs privileges, and passes what needs them later to `confined`. `identity` is the
-  /// disk's, for the record of a kept device. Throws `failure` after undoing its work.
+  /// Opens the resources that need privileges, and passes the operations that need them later to
+  /// `confined`. `identity` is the disk's, for the record of a kept device. Throws `failure` after
+  /// undoing its work.
   [[nodiscard]] virtual asio::awaitable<void> open(confinement& confined, std::string identity) = 0;
+  /// Undoes open(): removes a new device, or leaves a device that was taken over to the next
+  /// server. Use if connect() is not called.
+  [[nodiscard]] virtual asio::awaitable<void> abandon() = 0;
   /// Creates the device, or takes it over from a previous server. When it returns, the device and
   /// its partitions exist. Throws `failure` after removing a new device.
   [[nodiscard]] virtual asio::awaitable<void> connect(confinement& confined) = 0;
@@ -44,10 +48,9 @@ class attached_device {
   /// Serves the device until it is removed or left behind. Throws `failure` if it cannot be served.
   [[nodiscard]] virtual asio::awaitable<void> run() = 0;
   /// Call when the served disk has a new geometry.
-  virtual void reshape(const blk::geometry& geometry) = 0;
+  virtual void set_geometry(const blk::geometry& geometry) = 0;
 
-  /// Writes back the page cache and removes the device. Logs errors. Idempotent; also ends what
-  /// open() began if connect() was not called.
+  /// Writes back the page cache and removes the device. Logs errors. Idempotent.
   [[nodiscard]] virtual asio::awaitable<void> disconnect() = 0;
   /// Leaves the device in place for the next server. Use instead of disconnect().
   [[nodiscard]] virtual asio::awaitable<void> leave_behind() = 0;

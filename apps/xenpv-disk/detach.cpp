@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <thread>
 
 #include "base/block_device_users.hpp"
+#include "base/device_opening.hpp"
 #include "base/pipe.hpp"
 #include "claim.hpp"
 #include "cli/value.hpp"
@@ -122,7 +124,7 @@ target find_target(const std::string& name) {
 /// such a user, the kernel rejects an exclusive open.
 void refuse_if_claimed(const target& device) {
   const auto path = system_root::from_environment().path(device.path()).string();
-  nbd::device_opening opening(path, nbd::device_opening::purpose::claim);
+  device_opening opening(path, device_opening::purpose::claim);
   pollfd ready{opening.readable(), POLLIN, 0};
   const auto limit = std::chrono::milliseconds(opening_limit);
   if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
@@ -146,19 +148,37 @@ void refuse_if_used(const target& device) {
   refuse_if_claimed(device);
 }
 
-/// Whether a server serves the device. If not, the device has no server that could answer requests.
-bool is_served(const target& device) {
-  return !device.disk.empty() && is_locked(device.disk);
-}
-
 /// Stops a ublk device. Its server, if there is one, then removes it.
 void remove_ublk_device(const target& device) {
   const auto driver = ublk::open_driver();
   const auto index = device.device.index;
-  const bool served = is_served(device);
-  if (served) driver->write_back(index);
+  const auto before = driver->get_info(index);
+  if (!before) return;
   driver->stop(index);
-  if (!served) driver->remove(index);
+  const auto is_removed = [&] {
+    const auto found = driver->get_info(index);
+    return !found || found->ublksrv_flags != before->ublksrv_flags;
+  };
+  const bool has_server = before->state == ublk::device_state::live;
+  if (has_server && wait_until(is_removed, probe_limit)) return;
+  driver->remove(index);
+}
+
+/// Writes back the page cache, if there is a server that writes it to the disk.
+void write_back(const target& device) {
+  const auto found = ublk::open_driver()->get_info(device.device.index);
+  if (!found || found->state != ublk::device_state::live) return;
+  device_opening opening(system_root::from_environment().path(device.path()).string(),
+                         device_opening::purpose::write_back);
+  pollfd ready{opening.readable(), POLLIN, 0};
+  const auto limit = std::chrono::milliseconds(release_limit);
+  if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
+    throw failure(make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
+                  fmt::format("its data cannot be written back, because process {} or the backend "
+                              "does not respond; to lose it, use --force",
+                              found->ublksrv_pid));
+  if (const int code = opening.outcome(); code != 0)
+    throw_errno(code, fmt::format("write back {}", device.path()));
 }
 
 /// Sends the request from a child process: the kernel may wait for a server that does not reply,
@@ -183,9 +203,12 @@ void disconnect(const target& device) {
   writer.reset();
   pollfd ready{reader.get(), POLLIN, 0};
   const auto limit = std::chrono::milliseconds(release_limit);
-  if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
+  if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0) {
+    // It must not send its request later, when the device may have users again.
+    ::kill(child, SIGKILL);
     throw failure(make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
                   "the kernel is waiting for a server that does not reply; kill that process");
+  }
   char problem[1024];
   const auto size = ::read(reader.get(), problem, sizeof problem);
   ::waitpid(child, nullptr, 0);
@@ -197,15 +220,22 @@ void disconnect(const target& device) {
 /// Returns a function that tells whether the kernel has released the device.
 std::function<bool()> make_release_check(const kernel_device& device) {
   const auto index = device.index;
-  if (device.driver == device_driver::ublk)
-    return [driver = ublk::open_driver(), index] { return !driver->get_info(index); };
+  if (device.driver == device_driver::ublk) {
+    auto driver = ublk::open_driver();
+    const auto before = driver->get_info(index);
+    // Another server may have been given the number.
+    return [driver, index, token = before ? before->ublksrv_flags : 0] {
+      const auto found = driver->get_info(index);
+      return !found || found->ublksrv_flags != token;
+    };
+  }
   auto driver = std::make_shared<nbd::kernel_driver>(nbd::kernel_driver::open());
   return [driver, index] { return !driver->is_connected(index).value_or(false); };
 }
 
 /// Waits until the device can be connected again and the disk can be served again.
-void wait_until_free(const target& device) {
-  if (!wait_until(make_release_check(device.device), release_limit)) {
+void wait_until_free(const target& device, const std::function<bool()>& is_released) {
+  if (!wait_until(is_released, release_limit)) {
     const auto users = block_device_users(device.device.name(), system_root::from_environment());
     throw_busy(device, users.empty() ? std::string("it is disconnected, but still open")
                                      : fmt::format("it is disconnected, but still {}",
@@ -222,9 +252,16 @@ void wait_until_free(const target& device) {
 
 cli::exit_code detach(const detach_options& options) {
   const auto device = find_target(options.disk);
-  if (!options.force) refuse_if_used(device);
+  if (!options.force) {
+    refuse_if_used(device);
+    if (device.device.driver == device_driver::ublk) {
+      write_back(device);
+      refuse_if_used(device);  // it may have taken long
+    }
+  }
+  const auto is_released = make_release_check(device.device);
   disconnect(device);
-  wait_until_free(device);
+  wait_until_free(device, is_released);
   if (!device.disk.empty()) forget_device(device.disk);
   log().info("{}: detached{}{}", device.path(), device.disk.empty() ? "" : " from ", device.disk);
   return cli::exit_code::ok;

@@ -53,6 +53,8 @@ class nbd_device final : public attached_device {
     co_return;
   }
 
+  asio::awaitable<void> abandon() override { co_return; }
+
   asio::awaitable<void> connect(confinement& confined) override {
     attachment_.emplace(server_.runtime.control(), server_.server, std::move(driver_),
                         disk_.device.shape(), options_);
@@ -71,7 +73,7 @@ class nbd_device final : public attached_device {
   }
 
   asio::awaitable<void> run() override { return attachment_->run(); }
-  void reshape(const blk::geometry& geometry) override {
+  void set_geometry(const blk::geometry& geometry) override {
     if (attachment_) attachment_->reshape(geometry);
   }
   asio::awaitable<void> disconnect() override {
@@ -93,8 +95,8 @@ class nbd_device final : public attached_device {
 
 }  // namespace
 
-void check_nbd_device(const attach_options& options) {
-  if (!options.device || !disk_of_kept_device(*options.device).empty()) return;
+void check_nbd_device(const attach_options& options, const std::string& disk) {
+  if (!options.device || disk_of_kept_device(*options.device) == disk) return;
   const auto& device = *options.device;
   if (const auto owner = nbd::kernel_device_owner(device.index))
     throw failure(

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/device_opening.hpp"
 #include "blkfront/kernel_driver.hpp"
 #include "kept_device.hpp"
 #include "memory_lock.hpp"
@@ -73,7 +74,6 @@ void unbind(const helper_policy::disk& disk) {
 
 /// Opens the device in a child process; the descriptor reports the outcome.
 helper_outcome open_in_child(const std::string& path, bool write_back) {
-  using nbd::device_opening;
   device_opening opening(
       system_root::from_environment().path(path).string(),
       write_back ? device_opening::purpose::write_back : device_opening::purpose::scan);
@@ -204,32 +204,47 @@ class ublk_operator {
     const auto operation = request.operation;
     const auto& numbers = request.numbers;
     const auto index = policy.kernel_device().index.value_or(0);
-    require_own_device(policy, operation);
+    const auto state = require_own_device(policy, operation);
     if (operation == helper_operation::open_device)
       return open_in_child(ublk::device_path(index), numbers[0] == 1);
     if (operation == helper_operation::stop_device) driver().stop(index);
     if (operation == helper_operation::remove_device) {
+      // The kernel would stop it first, and meanwhile refuse commands for any device.
+      require_state(state, ublk::device_state::dead, policy, operation);
       driver().remove(index);
       policy.device_disconnected();
     }
-    if (operation == helper_operation::resize_device)
+    if (operation == helper_operation::resize_device) {
+      // Kernels crash when a stopped device is resized.
+      require_state(state, ublk::device_state::live, policy, operation);
       driver().update_size(index, numbers[0] / ublk::sector_bytes);
-    if (operation == helper_operation::limit_requests)
-      driver().limit_requests(index, static_cast<std::uint32_t>(numbers[0]));
+    }
     return {};
   }
+
+  /// Opens the driver, so that a failure prevents the start of the server.
+  void prepare() { (void)driver(); }
 
  private:
   /// Refuses an operation on a device that another process has removed: its number may belong to
   /// another server now.
-  void require_own_device(const helper_policy& policy, helper_operation operation) {
+  ublk::device_state require_own_device(const helper_policy& policy, helper_operation operation) {
     const auto& device = policy.kernel_device();
     const auto index = device.index.value_or(0);
     const auto found = driver().get_info(index);
-    if (found && found->ublksrv_flags == device.token) return;
+    if (found && found->ublksrv_flags == device.token) return found->state;
     throw failure(make_error_code(errc::not_available), "root helper: " + to_string(operation),
                   fmt::format("{} {}", ublk::device_path(index),
                               found ? "now belongs to another server" : "was removed"));
+  }
+
+  static void require_state(ublk::device_state state, ublk::device_state expected,
+                            const helper_policy& policy, helper_operation operation) {
+    if (state == expected) return;
+    throw failure(
+        make_error_code(errc::not_available), "root helper: " + to_string(operation),
+        fmt::format("{} is {}", ublk::device_path(policy.kernel_device().index.value_or(0)),
+                    to_string(state)));
   }
 
   ublk::kernel_driver& driver() {
@@ -248,6 +263,7 @@ class device_operator {
     const auto operation = request.operation;
     const auto& device = policy.kernel_device();
     // These only change the policy, and there may be no device yet.
+    if (operation == helper_operation::use_ublk_device) ublk_.prepare();
     if (operation == helper_operation::seal || operation == helper_operation::use_device ||
         operation == helper_operation::use_ublk_device)
       return {};

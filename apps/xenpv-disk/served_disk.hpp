@@ -101,10 +101,10 @@ struct disk_server {
   bool is_ready = false;
 };
 
-/// What a command does with the connected disks. All functions run on the control thread.
+/// The functions of a command for the connected disks. All run on the control thread.
 struct disk_service {
-  /// Opens what needs privileges, before the server drops them. May be empty. If it throws, it has
-  /// undone its work.
+  /// Opens the resources that need privileges, before the server drops them. May be empty. If it
+  /// throws, it has undone its work.
   std::function<asio::awaitable<void>(disk_server&)> open = {};
   /// Serves the disks until the service ends.
   std::function<asio::awaitable<void>(disk_server&)> serve = {};

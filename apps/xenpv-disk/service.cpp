@@ -9,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 #include <csignal>
+#include <utility>
 
 #include "async/nursery.hpp"
 #include "async/signal.hpp"
@@ -94,11 +95,27 @@ asio::awaitable<void> give_up_backend(served_disk& disk) {
   co_await disk.device.close();
 }
 
-/// Closes the disks after `timeout`, so that a stalled backend does not delay the shutdown.
-/// Cancelled when all requests have completed.
+/// The number of requests that the disks have completed.
+asio::awaitable<std::uint64_t> count_completed(disk_server& server) {
+  std::uint64_t out = 0;
+  for (auto& disk : server.disks)
+    for (const auto& queue : co_await disk.device.statistics())
+      for (const auto& counters : queue.operations)
+        out += counters.requests;
+  co_return out;
+}
+
+/// Closes the disks if none completes a request for `timeout`, so that a stalled backend does not
+/// delay the shutdown. Cancelled when all requests have completed.
 asio::awaitable<void> give_up_backends(disk_server& server, std::chrono::nanoseconds timeout) {
-  asio::steady_timer timer(server.runtime.control(), timeout);
-  co_await timer.async_wait(asio::use_awaitable);
+  asio::steady_timer timer(server.runtime.control());
+  auto before = co_await count_completed(server);
+  for (;;) {
+    timer.expires_after(timeout);
+    co_await timer.async_wait(asio::use_awaitable);
+    const auto now = co_await count_completed(server);
+    if (now == std::exchange(before, now)) break;
+  }
   async::nursery tasks(server.runtime.control());
   for (auto& disk : server.disks)
     tasks.spawn(give_up_backend(disk));
@@ -219,6 +236,8 @@ void follow_device(disk_server& server, served_disk& disk, const service_work& w
     }
     handle_loss(server, disk, stop);
   });
+  // It may have been lost before.
+  if (!is_alive(disk.device.state())) handle_loss(server, disk, stop);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "nbd/kernel_device.hpp"
+#include "base/device_opening.hpp"
 #include "ublk/device_name.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -27,12 +27,9 @@ class ublk_delegate final : public ublk::device_control {
   }
   /// A child of the helper writes back, so that meanwhile the helper can stop the device.
   void write_back(std::uint32_t index) override {
-    nbd::device_opening opening(ask(helper_operation::open_device, {1}).descriptor);
+    device_opening opening(ask(helper_operation::open_device, {1}).descriptor);
     if (const int code = opening.outcome(); code != 0)
       throw_errno(code, fmt::format("write back {}", ublk::device_path(index)));
-  }
-  void limit_requests(std::uint32_t, std::uint32_t milliseconds) override {
-    ask(helper_operation::limit_requests, {milliseconds});
   }
 
  private:

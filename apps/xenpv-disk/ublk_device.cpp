@@ -37,8 +37,12 @@ class ublk_device final : public attached_device {
 
   asio::awaitable<void> open(confinement& confined, std::string identity) override {
     co_await attachment_.start();
-    auto undo = [this] { return attachment_.stop(); };
+    auto undo = [this] { return abandon(); };
     co_await async::clean_up_on_failure(hand_over(confined, std::move(identity)), undo);
+  }
+  /// A device that was taken over may be mounted.
+  asio::awaitable<void> abandon() override {
+    return options_.adopted ? attachment_.leave() : attachment_.stop();
   }
 
   asio::awaitable<void> connect(confinement&) override { co_return; }
@@ -53,7 +57,7 @@ class ublk_device final : public attached_device {
   }
 
   asio::awaitable<void> run() override { return attachment_.run(); }
-  void reshape(const blk::geometry& geometry) override { attachment_.reshape(geometry); }
+  void set_geometry(const blk::geometry& geometry) override { attachment_.reshape(geometry); }
   asio::awaitable<void> disconnect() override { return attachment_.stop(); }
   asio::awaitable<void> leave_behind() override { return attachment_.leave(); }
 
@@ -64,7 +68,11 @@ class ublk_device final : public attached_device {
       kept_device kept;
       kept.device = used;
       kept.identity = std::move(identity);
-      kept.sequence = ublk::device_sequence(used.index).value_or(0);
+      const auto sequence = ublk::device_sequence(used.index);
+      if (!sequence)
+        throw failure(errc::not_available, fmt::format("keep {}", used.path()),
+                      "its sequence number cannot be read from /sys/block");
+      kept.sequence = *sequence;
       remember_device(disk_.name, kept);
     }
     confined.use_ublk_device(used.index, options_.token, device_identifier(disk_.name));
@@ -85,17 +93,21 @@ std::shared_ptr<ublk::kernel_driver> open_ublk_driver() {
   return out;
 }
 
-void check_ublk_device(const attach_options& options, ublk::kernel_driver& driver) {
-  if (!options.device || !disk_of_kept_device(*options.device).empty()) return;
+void check_ublk_device(const attach_options& options, const blkfront::listed_device& disk,
+                       ublk::kernel_driver& driver) {
+  if (!options.device || disk_of_kept_device(*options.device) == disk.name) return;
   const auto& device = *options.device;
   const auto found = driver.get_info(device.index);
   // The leftover of a killed server of this disk is removed later.
-  if (!found || (found->state == ublk::device_state::dead && is_device_token(found->ublksrv_flags)))
+  if (!found || (found->state == ublk::device_state::dead &&
+                 found->ublksrv_flags == device_token(disk.number)))
     return;
+  const auto owner = found->state == ublk::device_state::live
+                         ? fmt::format("process {} serves it", found->ublksrv_pid)
+                         : std::string("it exists");
   throw failure(std::make_error_code(std::errc::device_or_resource_busy),
                 fmt::format("attach to {}", device.path()),
-                fmt::format("process {} serves it; omit the device to let the kernel choose one",
-                            found->ublksrv_pid));
+                owner + "; omit the device to let the kernel choose one");
 }
 
 std::unique_ptr<attached_device> make_ublk_device(const attach_options& options,

@@ -13,6 +13,7 @@
 #include "async/blocking_calls_thread.hpp"
 #include "async/nursery.hpp"
 #include "async/signal.hpp"
+#include "base/device_opening.hpp"
 #include "nbd/kernel_device.hpp"
 #include "nbd/kernel_links.hpp"
 #include "xenpv/async/deadline.hpp"

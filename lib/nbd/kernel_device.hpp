@@ -1,7 +1,6 @@
-// The properties of a kernel NBD device as shown by sysfs, such as the process that connected it,
-// and a way to open a device that this process may have to serve.
+// The properties of a kernel NBD device as shown by sysfs, such as the process that connected it.
 //
-// Inspects and opens devices only; nbd/kernel_driver.hpp connects and disconnects them.
+// Only inspects and tunes devices; nbd/kernel_driver.hpp connects and disconnects them.
 #pragma once
 
 #include <sys/types.h>
@@ -11,10 +10,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::nbd {
 
@@ -57,40 +54,5 @@ void limit_kernel_requests(std::uint32_t index, std::chrono::milliseconds limit,
 /// default, the kernel splits requests of more than 128 KiB. Throws `failure`.
 void prepare_kernel_queue(std::uint32_t index, std::uint32_t kilobytes,
                           const system_root& root = system_root::from_environment());
-
-/// A child process that opens a device and closes it again.
-///
-/// Opening a device makes the kernel read its partition table, so the process that serves this read
-/// must not block in the call. A thread would not be enough: if the process were killed, the thread
-/// would hang in the kernel and keep open the sockets that its own request needs. Therefore, a
-/// child process opens the device after closing all descriptors except its report pipe.
-class device_opening {
- public:
-  enum class purpose {
-    scan,        ///< scans the partition table
-    write_back,  ///< writes back the page cache
-    claim,       ///< EBUSY if the disk or a partition is mounted, swap or part of a device
-  };
-
-  /// Forks the child. Throws `failure`.
-  device_opening(const std::string& path, purpose intent);
-  /// Another process opens the device; `outcome` is its report pipe.
-  explicit device_opening(unique_fd outcome) noexcept : outcome_(std::move(outcome)) {}
-  /// Does not wait for a child that hangs; the child exits when the device is disconnected.
-  ~device_opening();
-  device_opening(const device_opening&) = delete;
-  device_opening& operator=(const device_opening&) = delete;
-
-  /// A descriptor that becomes readable when outcome() is available.
-  [[nodiscard]] int readable() const noexcept { return outcome_.get(); }
-  /// Waits for the child; returns 0 or an errno.
-  [[nodiscard]] int outcome();
-  /// Gives up the report pipe, and with it the outcome.
-  [[nodiscard]] unique_fd release() noexcept { return std::move(outcome_); }
-
- private:
-  pid_t child_ = -1;
-  unique_fd outcome_;
-};
 
 }  // namespace xenpv::nbd

@@ -45,8 +45,6 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds response_limit(10);
-/// A worker ends within a system call of the kernel.
-constexpr std::chrono::seconds worker_limit(1);
 
 /// The action for a signal as rt_sigaction(2) expects it: sigaction(3) refuses internal signals.
 struct kernel_action {
@@ -176,10 +174,13 @@ void wait_for(pid_t thread, const char* operation) {
 
 /// Waits for workers of threads that have just ended.
 void wait_for_workers(const char* operation) {
-  const auto limit = steady_clock::now() + worker_limit;
-  const auto runs = [](pid_t thread) { return is_kernel_worker(name_of(thread)); };
-  while (std::ranges::any_of(list_threads(operation), runs) && steady_clock::now() < limit)
+  const auto limit = steady_clock::now() + response_limit;
+  const auto is_worker = [](pid_t thread) { return is_kernel_worker(name_of(thread)); };
+  while (std::ranges::any_of(list_threads(operation), is_worker)) {
+    if (steady_clock::now() > limit)
+      throw failure(errc::timed_out, operation, "a worker of io_uring does not end");
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 void interrupt_others(const char* operation) {

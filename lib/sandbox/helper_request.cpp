@@ -83,6 +83,7 @@ constexpr std::array<operation_rule, static_cast<std::size_t>(last_operation)> o
      .object = operation_object::nbd_device,
      .least_descriptors = 1,
      .most_descriptors = 1},
+    {.name = "limit_requests", .object = operation_object::nbd_device, .numbers = 1},
     {.name = "prepare_queue", .object = operation_object::nbd_device, .numbers = 1},
     {.name = "remember_device",
      .object = operation_object::nbd_device,
@@ -92,7 +93,6 @@ constexpr std::array<operation_rule, static_cast<std::size_t>(last_operation)> o
     {.name = "remove_device", .object = operation_object::ublk_device},
     {.name = "resize_device", .object = operation_object::device, .numbers = 2},
     {.name = "open_device", .object = operation_object::device, .numbers = 1},
-    {.name = "limit_requests", .object = operation_object::device, .numbers = 1},
     {.name = "forget_device", .object = operation_object::device},
 }};
 
@@ -282,7 +282,8 @@ std::string helper_policy::object_to_device(const helper_request& request) const
   if (operation == helper_operation::replace_sockets)
     is_in_range = is_time_or_none(numbers[0]) && is_time_or_none(numbers[1]);
   if (operation == helper_operation::resize_device) is_in_range = is_block_size(numbers[1]);
-  if (operation == helper_operation::open_device) is_in_range = numbers[0] <= 1;
+  if (operation == helper_operation::open_device)
+    is_in_range = numbers[0] <= 1 && (numbers[0] == 1 || !device_.token);
   if (operation == helper_operation::limit_requests)
     is_in_range = numbers[0] > 0 && numbers[0] <= largest_limit;
   if (operation == helper_operation::prepare_queue)

@@ -52,6 +52,7 @@ enum class helper_operation : std::uint32_t {
   disconnect_device,  ///< no arguments
   query_device,       ///< reply: 0 not connected, 1 connected, 2 no such device
   enlarge_buffer,     ///< descriptor: a Unix socket
+  limit_requests,     ///< numbers[0]: the time limit of requests, in milliseconds
   prepare_queue,      ///< numbers[0]: the size of the largest requests, in KiB
   remember_device,    ///< numbers: connections, timeout in seconds; text: the disk's identity
 
@@ -60,11 +61,10 @@ enum class helper_operation : std::uint32_t {
   remove_device,  ///< no arguments
 
   // Role `device`, at any time, for a device of either driver.
-  resize_device,   ///< numbers: size, block size
-  open_device,     ///< numbers[0]: 0 to scan, 1 to write back; reply: a descriptor that reports the
-                   ///< outcome
-  limit_requests,  ///< numbers[0]: the time limit of requests, in milliseconds
-  forget_device,   ///< no arguments
+  resize_device,  ///< numbers: size, block size
+  open_device,    ///< numbers[0]: 0 to scan (only NBD), 1 to write back; reply: a descriptor that
+                  ///< reports the outcome
+  forget_device,  ///< no arguments
 };
 inline constexpr auto last_operation = helper_operation::forget_device;
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "async/blocking_calls_thread.hpp"
+#include "async/nursery.hpp"
 #include "async/signal.hpp"
 #include "ublk/device_name.hpp"
 #include "xenpv/async/run_on.hpp"
@@ -30,11 +31,15 @@ constexpr std::chrono::milliseconds poll_interval(50);
 /// The timeout has no effect while the server is running.
 constexpr std::uint32_t notice_death_ms = 2000;
 
-std::size_t least_pages_of(blk::block_device& device) {
+/// The number of pages of the queue that has the fewest.
+asio::awaitable<std::size_t> least_pages_of(blk::block_device& device) {
   auto out = std::numeric_limits<std::size_t>::max();
-  for (std::size_t i = 0; i < device.queue_count(); ++i)
-    out = std::min(out, device.queue(i).pages()->size());
-  return out;
+  for (std::size_t i = 0; i < device.queue_count(); ++i) {
+    auto& queue = device.queue(i);
+    auto count = [&queue] { return queue.pages()->size(); };
+    out = std::min(out, co_await async::call_on(queue.get_executor(), count));
+  }
+  co_return out;
 }
 
 }  // namespace
@@ -74,8 +79,8 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   asio::awaitable<void> start() {
     state_ = attachment_state::starting;
     if (options_.adopted) {
-      auto let_go = [this] { return close_device(attachment_state::left); };
-      co_await async::clean_up_on_failure(adopt(*options_.adopted), let_go);
+      auto release = [this] { return close_device(attachment_state::left); };
+      co_await async::clean_up_on_failure(take_over(*options_.adopted), release);
     } else {
       auto undo = [this] { return remove_new(); };
       co_await async::clean_up_on_failure(create(), undo);
@@ -121,15 +126,14 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     if (state_ != attachment_state::live) co_return;
     state_ = attachment_state::stopping;
     changed_.notify();
-    asio::steady_timer timeout(control_executor_, options_.drain_limit);
-    timeout.async_wait([self = shared_from_this()](boost::system::error_code code) {
-      if (!code) self->fail_requests();
-    });
+    async::nursery watch(control_executor_);
+    watch.spawn(fail_when_stalled());
     if (!is_read_only())
       co_await try_command([this] { control_->write_back(index()); },
                            "some written data may not have reached the disk");
     co_await try_command([this] { control_->stop(index()); }, "detach it with xenpv-disk detach");
-    timeout.cancel();
+    watch.cancel();
+    co_await watch.join();
     co_await finish_stop();
   }
 
@@ -138,8 +142,11 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     state_ = attachment_state::stopping;
     co_await on_queues([](queue_server& queue) { queue.leave(); });
     const auto deadline = steady_clock::now() + options_.drain_limit;
-    while (steady_clock::now() < deadline && co_await count_in_service() > 0)
-      co_await drained_wait(deadline);
+    while (steady_clock::now() < deadline) {
+      const auto statistics = co_await total_statistics();
+      if (statistics.in_service == 0) break;
+      co_await pause_before(deadline);
+    }
     co_await close_device(attachment_state::left);
   }
 
@@ -156,17 +163,18 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   asio::awaitable<void> create() {
     const auto features = co_await on_commands([this] { return driver_->features(); });
     check_features(features).value();
-    plan_ = choose_plan(geometry_, device_.queue_count(), least_pages_of(device_));
-    dev_info wanted;
-    wanted.nr_hw_queues = plan_.queues;
-    wanted.queue_depth = plan_.depth;
-    wanted.max_io_buf_bytes = plan_.max_io_bytes;
-    wanted.flags = flags_for(features, options_.keep);
-    wanted.ublksrv_flags = options_.token;
-    if (options_.index) wanted.dev_id = *options_.index;
+    const auto pages = co_await least_pages_of(device_);
+    plan_ = choose_plan(geometry_, device_.queue_count(), pages);
+    dev_info request;
+    request.nr_hw_queues = plan_.queues;
+    request.queue_depth = plan_.depth;
+    request.max_io_buf_bytes = plan_.max_io_bytes;
+    request.flags = flags_for(features, options_.keep);
+    request.ublksrv_flags = options_.token;
+    if (options_.index) request.dev_id = *options_.index;
     params_ = params_for(geometry_, options_.read_only, plan_).value();
     co_await on_commands([this] { remove_dead(); });
-    info_ = co_await on_commands([this, wanted] { return driver_->add(wanted); });
+    info_ = co_await on_commands([this, request] { return driver_->add(request); });
     is_added_ = true;
     plan_.queues = info_.nr_hw_queues;
     plan_.depth = info_.queue_depth;
@@ -177,17 +185,22 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   }
 
   /// A device without f_user_recovery loses its block device with its server, but not its number.
+  /// Throws `failure` if the disk has another device: its users may have cached data.
   void remove_dead() {
     for (const auto number : driver_->device_numbers()) {
       const auto found = driver_->get_info(number);
-      if (!found || found->ublksrv_flags != options_.token || found->state != device_state::dead)
-        continue;
+      if (!found || found->ublksrv_flags != options_.token) continue;
+      if (found->state != device_state::dead)
+        throw failure(std::make_error_code(std::errc::device_or_resource_busy),
+                      "create a ublk device",
+                      fmt::format("a previous server of the disk left {} behind; detach it first",
+                                  device_path(number)));
       log().info("/dev/ublkc{}: a killed server left it behind; removing it", number);
       driver_->remove(number);
     }
   }
 
-  asio::awaitable<void> adopt(std::uint32_t number) {
+  asio::awaitable<void> take_over(std::uint32_t number) {
     info_.dev_id = number;
     const auto found = co_await on_commands([this] { return driver_->get_info(index()); });
     const auto action = fmt::format("take over {}", path());
@@ -195,9 +208,8 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
       throw failure(errc::not_available, action, "it no longer exists, or is not of this disk");
     info_ = *found;
     params_ = co_await on_commands([this] { return driver_->get_params(index()); });
-    plan_ =
-        plan_for_takeover(info_, params_, geometry_, options_.read_only, least_pages_of(device_))
-            .value();
+    const auto pages = co_await least_pages_of(device_);
+    plan_ = plan_for_takeover(info_, params_, geometry_, options_.read_only, pages).value();
     const auto deadline = steady_clock::now() + options_.takeover_limit;
     while (!co_await on_commands([this] { return driver_->start_recovery(index()); }))
       co_await pause_until(deadline, action);
@@ -224,10 +236,21 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
             kernel_->open_queue(served.executor, static_cast<std::uint16_t>(i), plan_.depth);
         served.server = std::make_shared<queue_server>(queue, std::move(opened), plan_.depth,
                                                        plan_.max_io_bytes, report_from(i));
+      };
+      co_await async::call_on(served.executor, open);
+    }
+    co_await start_queues();
+  }
+
+  /// Separate from opening, which may fail: Linux cannot recover a device of which some queues have
+  /// been given all their tags, and others have not.
+  asio::awaitable<void> start_queues() {
+    for (auto& served : queues_) {
+      auto start = [&served] {
         served.server->start();
         return served.server->error();
       };
-      const int error = co_await async::call_on(served.executor, open);
+      const int error = co_await async::call_on(served.executor, start);
       if (error != 0)
         throw_errno(error,
                     fmt::format("serve /dev/ublkc{}: the kernel refused a command", index()));
@@ -271,7 +294,7 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   }
 
   asio::awaitable<void> notice_death_soon() {
-    co_await try_command([this] { control_->limit_requests(index(), notice_death_ms); },
+    co_await try_command([this] { driver_->limit_requests(index(), notice_death_ms); },
                          "the next server may have to wait for 30 s");
   }
 
@@ -284,8 +307,8 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   [[nodiscard]] bool is_read_only() const { return (params_.basic.attrs & attr_read_only) != 0; }
 
   asio::awaitable<void> send_size() {
-    const auto wanted = sectors();
-    const auto before = std::exchange(params_.basic.dev_sectors, wanted);
+    const auto size = sectors();
+    const auto before = std::exchange(params_.basic.dev_sectors, size);
     if (!can_resize()) {
       log().warn(
           "{}: the disk has {} bytes now, but this kernel cannot change the size of a ublk device "
@@ -293,8 +316,15 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
           path(), geometry_.size, before * sector_bytes);
       co_return;
     }
-    co_await on_commands([this, wanted] { control_->update_size(index(), wanted); });
-    log().info("{}: resized to {} bytes", path(), wanted * sector_bytes);
+    try {
+      co_await on_commands([this, size] { control_->update_size(index(), size); });
+    } catch (const failure& problem) {
+      // The device is still usable with its previous size.
+      log().warn("{}: {}: it keeps its size of {} bytes", path(), problem.what(),
+                 before * sector_bytes);
+      co_return;
+    }
+    log().info("{}: resized to {} bytes", path(), size * sector_bytes);
   }
 
   // ---- the end
@@ -315,15 +345,32 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
       });
   }
 
-  asio::awaitable<std::size_t> count_in_service() {
-    std::size_t out = 0;
-    for (auto& queue : queues_)
-      out += co_await async::call_on(queue.executor,
-                                     [&queue] { return queue.server->statistics().in_service; });
+  asio::awaitable<queue_statistics> total_statistics() {
+    queue_statistics out;
+    for (auto& queue : queues_) {
+      auto get = [&queue] { return queue.server->statistics(); };
+      const auto statistics = co_await async::call_on(queue.executor, get);
+      out.requests += statistics.requests;
+      out.in_service += statistics.in_service;
+    }
     co_return out;
   }
 
-  asio::awaitable<void> drained_wait(steady_clock::time_point deadline) {
+  /// Fails all requests once none has completed for drain_limit, so that a large page cache may be
+  /// written back to a slow disk, but a disk that does not respond delays nothing for longer.
+  asio::awaitable<void> fail_when_stalled() {
+    std::uint64_t completed = 0;
+    auto deadline = steady_clock::now() + options_.drain_limit;
+    while (steady_clock::now() < deadline) {
+      co_await pause_before(deadline);
+      const auto now = co_await total_statistics();
+      if (std::exchange(completed, now.requests - now.in_service) != completed)
+        deadline = steady_clock::now() + options_.drain_limit;
+    }
+    fail_requests();
+  }
+
+  asio::awaitable<void> pause_before(steady_clock::time_point deadline) {
     asio::steady_timer timer(control_executor_,
                              std::min(deadline, steady_clock::now() + poll_interval));
     co_await timer.async_wait(asio::use_awaitable);
@@ -331,7 +378,8 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
 
   asio::awaitable<void> finish_stop() {
     co_await close_device(attachment_state::stopping);
-    co_await try_command([this] { control_->remove(index()); }, "remove it with xenpv-disk detach");
+    co_await try_command([this] { control_->remove(index()); },
+                         "remove it with xenpv-disk detach, unless another process has done so");
     state_ = attachment_state::gone;
     changed_.notify();
   }

@@ -38,7 +38,8 @@ struct attachment_options {
   /// Time limit for the kernel to clean up after the previous server. A server that was killed with
   /// all tags in use is noticed only when a request times out.
   std::chrono::nanoseconds takeover_limit = std::chrono::seconds(60);
-  /// Time limit for requests in flight when the device is stopped or left behind.
+  /// When the device is stopped, the requests in flight fail once none has completed for this time.
+  /// When it is left behind, the time limit for requests in flight.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
 };
 
@@ -90,8 +91,8 @@ class attachment {
   /// once that the kernel cannot change it.
   void reshape(const blk::geometry& geometry);
 
-  /// Writes back the page cache, stops the device and removes it. Requests that have not completed
-  /// after drain_limit fail. Logs errors. Idempotent.
+  /// Writes back the page cache, stops the device and removes it. Requests fail if the disk does
+  /// not complete any for drain_limit. Logs errors. Idempotent.
   [[nodiscard]] asio::awaitable<void> stop();
   /// Completes the requests in flight (for at most drain_limit) and leaves the device for the next
   /// server. Its users wait until then. Needs attachment_options::keep.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "ublk/command.hpp"
 #include "xenpv/base/unique_fd.hpp"
@@ -26,11 +27,12 @@ class control_ring {
   [[nodiscard]] int send(control_command command, const ctrl_cmd& content);
 
  private:
-  [[nodiscard]] int execute(control_command command, const ctrl_cmd& content);
+  /// nullopt: the ring does not work.
+  [[nodiscard]] std::optional<int> execute(control_command command, const ctrl_cmd& content);
 
   struct ring;
   unique_fd device_;
-  std::unique_ptr<ring> ring_;
+  std::unique_ptr<ring> ring_;  ///< null after a failure
 };
 
 }  // namespace xenpv::ublk

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/device_opening.hpp"
 #include "base/parse.hpp"
 #include "ublk/control_ring.hpp"
 #include "ublk/device_name.hpp"
@@ -38,17 +37,22 @@ class open_device final : public kernel_device {
   std::shared_ptr<const unique_fd> file_;
 };
 
-/// Reads the partition table. Newer kernels do so in the background after START_DEV, and refuse to
-/// do it again (EINVAL) until they have begun. EBUSY means that a partition is already in use.
-void scan_partitions(std::uint32_t index) {
+/// Waits until the kernel has read the partition table. It does so in START_DEV or, in versions
+/// that are newer than 6.12, in the background: the attribute partscan (Linux 6.10) is 0 until it
+/// begins, and then an opening of the device waits until it has finished.
+void wait_for_partitions(std::uint32_t index) {
   constexpr std::chrono::milliseconds pause(5);
   constexpr std::chrono::seconds limit(5);
-  const unique_fd file(::open(device_path(index).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return;
+  const auto attribute = fmt::format("/sys/block/{}/partscan", device_name(index));
+  const auto has_begun = [&] {
+    std::string value;
+    return !std::getline(std::ifstream(attribute), value) || value != "0";
+  };
   const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (::ioctl(file.get(), BLKRRPART) != 0 && errno == EINVAL &&
-         std::chrono::steady_clock::now() < deadline)
+  while (!has_begun() && std::chrono::steady_clock::now() < deadline)
     std::this_thread::sleep_for(pause);
+  device_opening opening(device_path(index), device_opening::purpose::scan);
+  (void)opening.outcome();
 }
 
 template <class T>
@@ -111,7 +115,7 @@ class driver final : public kernel_driver {
 
   void start(std::uint32_t index, std::int32_t process) override {
     run(control_command::start_dev, index, static_cast<std::uint64_t>(process));
-    scan_partitions(index);
+    wait_for_partitions(index);
   }
   void end_recovery(std::uint32_t index, std::int32_t process) override {
     run(control_command::end_user_recovery, index, static_cast<std::uint64_t>(process));

@@ -81,8 +81,6 @@ class device_control {
   virtual void update_size(std::uint32_t index, std::uint64_t sectors) = 0;
   /// Writes back the page cache of /dev/ublkbN.
   virtual void write_back(std::uint32_t index) = 0;
-  /// Limits how long the kernel waits before it aborts the requests of a server that has died.
-  virtual void limit_requests(std::uint32_t index, std::uint32_t milliseconds) = 0;
 };
 
 /// Adds the commands that create a device or take one over. They need CAP_SYS_ADMIN.
@@ -106,6 +104,8 @@ class kernel_driver : public device_control {
   /// Prepares the device for a new server. Returns false while the kernel still cleans up after the
   /// previous one.
   [[nodiscard]] virtual bool start_recovery(std::uint32_t index) = 0;
+  /// Limits how long the kernel waits before it aborts the requests of a server that has died.
+  virtual void limit_requests(std::uint32_t index, std::uint32_t milliseconds) = 0;
   /// Opens /dev/ublkcN. Null while a previous server has it open.
   [[nodiscard]] virtual std::shared_ptr<kernel_device> open(std::uint32_t index) = 0;
 };

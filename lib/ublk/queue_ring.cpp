@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -9,8 +10,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstddef>
 #include <cstring>
@@ -61,20 +65,28 @@ class descriptor_map {
   std::size_t size_;
 };
 
+unique_fd make_event() {
+  unique_fd out(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!out) throw_errno("create an eventfd");
+  return out;
+}
+
 /// An io_uring that can only send commands to one device.
 class command_ring {
  public:
   command_ring(int device, std::uint16_t depth) {
     io_uring_params setup{};
     // The kernel delivers requests when the ring is entered, on this thread, instead of
-    // interrupting it. The ring stays disabled until it is restricted.
+    // interrupting it, and says in the ring that it has some. The ring stays disabled until it is
+    // restricted.
     setup.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                  IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+                  IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
     setup.cq_entries = std::max<unsigned>(depth, 2) * 2;
     const unsigned entries = std::min<unsigned>(depth, most_entries);
     check_ring_setup(::io_uring_queue_init_params(entries, &ring_, &setup),
                      "set up io_uring for ublk");
     try {
+      check_ring_setup(::io_uring_register_eventfd(&ring_, event_.get()), "register an eventfd");
       restrict(device);
     } catch (...) {
       ::io_uring_queue_exit(&ring_);
@@ -85,7 +97,22 @@ class command_ring {
   command_ring(const command_ring&) = delete;
   command_ring& operator=(const command_ring&) = delete;
 
-  [[nodiscard]] int descriptor() const noexcept { return ring_.ring_fd; }
+  /// Becomes readable when the kernel has requests or completions while notify() is on.
+  [[nodiscard]] int event() const noexcept { return event_.get(); }
+  /// Makes event() unreadable.
+  void clear_event() noexcept {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto size = ::read(event_.get(), &count, sizeof count);
+  }
+  void notify(bool on) noexcept { ::io_uring_cq_eventfd_toggle(&ring_, on); }
+  /// Whether the kernel has requests or completions, or entries that it could not take.
+  [[nodiscard]] bool has_work() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const auto flags = std::atomic_ref(*ring_.sq.kflags).load(std::memory_order_relaxed);
+    return (flags & IORING_SQ_TASKRUN) != 0 || ::io_uring_cq_ready(&ring_) > 0 || has_unsent();
+  }
+  /// Whether the kernel could not take all entries, for lack of memory.
+  [[nodiscard]] bool has_unsent() noexcept { return ::io_uring_sq_ready(&ring_) > 0; }
   [[nodiscard]] io_uring& get() noexcept { return ring_; }
 
  private:
@@ -110,6 +137,9 @@ class command_ring {
                      "enable the io_uring of ublk");
   }
 
+  /// Linux does not report requests that wait to be delivered to a poll of the ring itself (except
+  /// for recent versions).
+  unique_fd event_ = make_event();
   io_uring ring_{};
 };
 
@@ -121,7 +151,8 @@ class queue_ring final : public kernel_queue {
         index_(index),
         descriptors_(device_->get(), index, depth),
         ring_(device_->get(), depth),
-        event_(executor, unique_fd::duplicate(ring_.descriptor()).release()) {}
+        event_(executor, unique_fd::duplicate(ring_.event()).release()),
+        retry_(executor) {}
 
   void listen(queue_listener& listener) override {
     listener_ = &listener;
@@ -156,6 +187,7 @@ class queue_ring final : public kernel_queue {
     alive_.reset();
     boost::system::error_code ignored;
     event_.close(ignored);
+    retry_.cancel();
   }
 
  private:
@@ -182,13 +214,32 @@ class queue_ring final : public kernel_queue {
   /// commands during an iteration.
   void run() {
     is_running_ = true;
+    // Completions that are handled here need no event.
+    ring_.notify(false);
+    bool is_stuck = false;
     do {
       again_ = false;
       // Also lets the kernel deliver requests.
       ::io_uring_submit_and_get_events(&ring_.get());
       drain();
-    } while (again_ && !closed_);
+      if (closed_) break;
+      ring_.notify(true);
+      is_stuck = ring_.has_unsent();
+      if (!again_ && !is_stuck) again_ = ring_.has_work();
+      if (again_) ring_.notify(false);
+    } while (again_);
     is_running_ = false;
+    if (is_stuck && !closed_) run_later();
+  }
+
+  /// The kernel lacks memory for the commands; no event follows.
+  void run_later() {
+    constexpr std::chrono::milliseconds pause(10);
+    retry_.expires_after(pause);
+    retry_.async_wait(
+        [this, alive = std::weak_ptr<const bool>(alive_)](boost::system::error_code code) {
+          if (!code && !alive.expired()) submit();
+        });
   }
 
   void drain() {
@@ -212,6 +263,7 @@ class queue_ring final : public kernel_queue {
         [this, alive = std::weak_ptr<const bool>(alive_)](boost::system::error_code code) {
           // A handler may already be queued when the queue is closed and destroyed.
           if (code || alive.expired()) return;
+          ring_.clear_event();
           run();
           if (!closed_) wait();
         });
@@ -241,6 +293,7 @@ class queue_ring final : public kernel_queue {
   descriptor_map descriptors_;
   command_ring ring_;
   asio::posix::stream_descriptor event_;
+  asio::steady_timer retry_;
   queue_listener* listener_ = nullptr;
   std::vector<std::uint16_t> refused_;  ///< tags whose command could not be sent
   bool is_running_ = false;

@@ -237,7 +237,10 @@ TEST(helper_policy, changes_a_ublk_device_only_with_the_operations_of_its_driver
   EXPECT_EQ(verdict(policy, make_request(helper_operation::resize_device, {4096, 512})),
             "admitted");
   EXPECT_EQ(verdict(policy, make_request(helper_operation::open_device, {1})), "admitted");
-  EXPECT_EQ(verdict(policy, make_request(helper_operation::limit_requests, {2000})), "admitted");
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::open_device, {0})),
+            refused("open_device", "out of range"));
+  EXPECT_EQ(verdict(policy, make_request(helper_operation::limit_requests, {2000})),
+            refused("limit_requests", "it is a ublk device"));
   EXPECT_EQ(verdict(policy, make_request(helper_operation::stop_device)), "admitted");
   EXPECT_EQ(verdict(policy, make_request(helper_operation::remove_device)), "admitted");
   policy.device_disconnected();

@@ -10,10 +10,13 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "async/nursery.hpp"
 #include "played_kernel.hpp"
@@ -148,8 +151,9 @@ TEST(ublk_attachment, creates_a_device_with_the_requested_number) {
   rig.options.index = 3;
   rig.serve([&]() -> asio::awaitable<void> {
     EXPECT_EQ(rig.attached->path(), "/dev/ublkb3");
-    attachment second(rig.context.get_executor(), rig.device, rig.geometry, rig.driver,
-                      rig.options);
+    auto options = rig.options;
+    options.token = 0xF00D;
+    attachment second(rig.context.get_executor(), rig.device, rig.geometry, rig.driver, options);
     std::string problem;
     try {
       co_await second.start();
@@ -160,21 +164,33 @@ TEST(ublk_attachment, creates_a_device_with_the_requested_number) {
   });
 }
 
+void leave_device(played_driver& driver, std::uint64_t token, device_state state) {
+  dev_info left;
+  left.ublksrv_flags = token;
+  const auto number = driver.add(left).dev_id;
+  driver.devices[number]->info.state = state;
+}
+
 TEST(ublk_attachment, removes_what_a_killed_server_of_the_disk_left_behind) {
   attachment_rig rig;
-  const auto leave = [&](std::uint64_t token, device_state state) {
-    dev_info left;
-    left.ublksrv_flags = token;
-    const auto number = rig.driver->add(left).dev_id;
-    rig.driver->devices[number]->info.state = state;
-  };
-  leave(0x5EED, device_state::dead);
-  leave(0x5EED, device_state::quiesced);
-  leave(0xF00D, device_state::dead);
+  leave_device(*rig.driver, 0x5EED, device_state::dead);
+  leave_device(*rig.driver, 0xF00D, device_state::dead);
+  leave_device(*rig.driver, 0xF00D, device_state::quiesced);
   rig.serve([]() -> asio::awaitable<void> { co_return; });
   EXPECT_EQ(rig.driver->devices[0], nullptr);
-  EXPECT_NE(rig.driver->devices[1], nullptr) << "it has a block device";
+  EXPECT_NE(rig.driver->devices[1], nullptr) << "it is of another disk";
   EXPECT_NE(rig.driver->devices[2], nullptr) << "it is of another disk";
+}
+
+TEST(ublk_attachment, does_not_create_a_second_device_for_a_disk) {
+  for (const auto state : {device_state::quiesced, device_state::live, device_state::fail_io}) {
+    attachment_rig rig;
+    leave_device(*rig.driver, 0x5EED, state);
+    EXPECT_THAT(rig.failure_of(rig.make().start()),
+                HasSubstr("a previous server of the disk left /dev/ublkb0 behind; detach it"));
+    EXPECT_NE(rig.driver->devices[0], nullptr);
+    EXPECT_EQ(rig.driver->devices.size(), 1U);
+  }
 }
 
 TEST(ublk_attachment, uses_as_many_queues_as_the_kernel_grants) {
@@ -254,6 +270,36 @@ TEST(ublk_attachment, fails_requests_that_the_backend_does_not_complete) {
   EXPECT_EQ(rig.device.queue(0).waiting.size(), 1U) << "the device still has it";
 }
 
+TEST(ublk_attachment, lets_a_slow_disk_complete_its_requests_when_it_stops) {
+  attachment_rig rig(1);
+  rig.options.drain_limit = 400ms;
+  constexpr std::size_t count = 8;
+  std::vector<std::shared_ptr<user_request>> requests;
+  const auto begin = std::chrono::steady_clock::now();
+  rig.serve([&]() -> asio::awaitable<void> {
+    rig.device.queue(0).answers = false;
+    for (std::size_t i = 0; i < count; ++i)
+      requests.push_back(rig.kernel().submit(0, {.sectors = 8}));
+    while (rig.device.queue(0).waiting.size() < count)
+      co_await rig.turn();
+    asio::co_spawn(
+        rig.context,
+        [&]() -> asio::awaitable<void> {
+          asio::steady_timer timer(rig.context);
+          for (std::size_t i = 0; i < count; ++i) {
+            timer.expires_after(100ms);
+            co_await timer.async_wait(asio::use_awaitable);
+            rig.device.queue(0).answer();
+          }
+        },
+        [](std::exception_ptr) {});
+  });
+  EXPECT_GT(std::chrono::steady_clock::now() - begin, rig.options.drain_limit)
+      << "it took longer than the limit for one request";
+  for (const auto& request : requests)
+    EXPECT_EQ(request->result, 4096);
+}
+
 TEST(ublk_attachment, ends_when_another_process_stops_the_device) {
   attachment_rig rig;
   auto story = [&]() -> asio::awaitable<void> {
@@ -282,6 +328,23 @@ TEST(ublk_attachment, passes_a_new_size_to_a_kernel_that_can_change_it) {
     rig.attached->reshape(rig.geometry);
   });
   EXPECT_EQ(std::ranges::count(rig.driver->log, "update_size"), 1);
+}
+
+TEST(ublk_attachment, continues_with_the_previous_size_if_the_kernel_refuses_the_new_one) {
+  attachment_rig rig;
+  rig.driver->offered |= f_update_size;
+  rig.driver->failing = "update_size";
+  rig.serve([&]() -> asio::awaitable<void> {
+    rig.geometry.size *= 2;
+    rig.attached->reshape(rig.geometry);
+    while (rig.driver->last() != "update_size")
+      co_await rig.turn();
+    const auto got = rig.kernel().submit(0, {.sectors = 8});
+    co_await rig.finished(got);
+    EXPECT_EQ(got->result, 4096);
+    EXPECT_EQ(rig.attached->state(), attachment_state::live);
+  });
+  EXPECT_EQ(rig.attached->state(), attachment_state::gone);
 }
 
 TEST(ublk_attachment, keeps_the_size_where_the_kernel_cannot_change_it) {

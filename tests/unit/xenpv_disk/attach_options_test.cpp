@@ -56,7 +56,8 @@ TEST(attach_options, contradict_each_other) {
   EXPECT_THAT(verdict(options), HasSubstr("it contradicts --timeout; omit one of them"));
   options.driver = driver_choice::automatic;
   options.device = ublk0;
-  EXPECT_THAT(verdict(options), HasSubstr("it contradicts --timeout"));
+  EXPECT_THAT(verdict(options), HasSubstr("/dev/ublkb0: "));
+  EXPECT_THAT(verdict(options), HasSubstr("it contradicts --timeout; omit one of them"));
 }
 
 struct takeover {

@@ -133,6 +133,8 @@ without_flush() {
   attach plain xvdd --take || return
   value plain.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
   dd if=/dev/urandom of="$device" bs=64K count=1024 oflag=direct status=none
+  # The other entries of the partition table must be empty.
+  dd if=/dev/zero of="$device" bs=4K count=1 oflag=direct status=none
   partition "$device"
   sync
   seen=$(sum "$device" 64)
