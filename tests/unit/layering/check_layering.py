@@ -66,6 +66,7 @@ ASIO_APPS = {
 # need a lock.
 SHARED_STATE = re.compile(r"\bstd::(mutex|shared_mutex|recursive_mutex|condition_variable|atomic)\w*")
 SHARED_STATE_MAY = {
+    "lib/ublk/queue_ring": "the flags of a ring that it shares with the kernel",
     "include/xenpv/async/": "hands work between the threads of the pool",
     "lib/async/": "hands work between the threads of the pool",
     "lib/blkfront/flush_ledger": "a flush on one queue covers the writes answered on all of them",
