@@ -1,7 +1,8 @@
 # All dependencies of xenpv. The public ones are repeated in xenpvConfig.cmake.in.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-find_package(Boost 1.81 REQUIRED)
+# CMake 3.30 deprecates its own FindBoost: use the configuration file that Boost installs.
+find_package(Boost 1.81 CONFIG REQUIRED)
 if(XENPV_STATIC)
   include(xenpv_static)
 else()
