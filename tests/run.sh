@@ -235,6 +235,8 @@ build() {
     "${launcher[@]}" cmake --build "$directory" -j "$jobs"
 }
 
+# Other versions lay out some lines differently.
+format_version=14
 check_format() {
   find include lib apps tests \( -name '*.hpp' -o -name '*.cpp' \) -print0 |
     xargs -0 -n 20 clang-format --dry-run -Werror
@@ -289,7 +291,12 @@ export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1
 [[ ! -f tests/tsan.supp ]] || TSAN_OPTIONS+=:suppressions=$top/tests/tsan.supp
 
 stage packages packaging/debian/install-packages.sh build try test || finish
-stage format check_format || true
+if [[ $(clang-format --version 2>&1) == *" version $format_version."* ]]; then
+  stage format check_format || true
+else
+  skipped=$((skipped + 1))
+  note format skipped "$SECONDS" "the sources have the layout of clang-format $format_version, which Debian 12 has"
+fi
 # Line numbers are all that the tests need of the debugging information.
 stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo -DXENPV_UNITY=ON \
   "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -g1 -DNDEBUG" || finish
