@@ -49,7 +49,8 @@ def main():
         client.kill()
         output, _ = client.communicate()
     for line in output.decode(errors="replace").splitlines():
-        if "Temp Key" in line or "Cipher is" in line or "alert" in line:
+        # OpenSSL 3.5 names the group, and no temporary key if the group is a hybrid one.
+        if any(text in line for text in ("Temp Key", "TLS1.3 group", "Cipher is", "alert")):
             print(line)
 
 

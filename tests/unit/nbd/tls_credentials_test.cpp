@@ -152,9 +152,17 @@ TEST(tls_credentials, refuses_a_weak_certificate_and_says_what_to_issue) {
             "DIR/server-cert.pem: its key is too short for OpenSSL's security level 2; issue a "
             "certificate with RSA of 2048 bits or more, or ECDSA");
   pki.issue("server", {.with_sha1 = true});
-  EXPECT_EQ(refusal_of_certificates(pki),
-            "DIR/server-cert.pem: it is signed with a hash that is too weak for OpenSSL's security "
-            "level 2, such as SHA-1; issue a certificate that is signed with SHA-256");
+  const auto refused = refusal_of_certificates(pki);
+  // Recent versions of OpenSSL (3.5.9) leave this check to the clients.
+  if (refused == "nothing")
+    EXPECT_EQ(warnings_of_certificates(pki),
+              "xenpv: warning: " + pki.path("server-cert.pem") +
+                  ": clients with this ca-cert.pem will reject it: CA signature digest algorithm "
+                  "too weak\n");
+  else
+    EXPECT_EQ(refused,
+              "DIR/server-cert.pem: it is signed with a hash that is too weak for OpenSSL's "
+              "security level 2, such as SHA-1; issue a certificate that is signed with SHA-256");
   pki.issue("server", {.rsa_bits = 2048});
   EXPECT_EQ(refusal_of_certificates(pki), "nothing");
 }
