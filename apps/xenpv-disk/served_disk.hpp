@@ -39,7 +39,7 @@ struct server_settings {
   device_options device;
   unsigned max_connections = 16;
   std::chrono::nanoseconds progress_limit{};
-  std::uint64_t memory_limit = 0;  ///< in bytes
+  std::uint64_t memory_limit = nbd::server_options{}.memory_limit;  ///< in bytes
   bool swap = false;
   bool keep = false;  ///< accept a kernel device that a previous server left behind
 
