@@ -241,6 +241,7 @@ run_place() {
   results=$all_results/$place
   export XENPV_RESULTS=$results
   send "begin $place"
+  echo "real-xen: begin $scenario $place" >/dev/kmsg
   for ((try = 1; try <= tries; try++)); do
     mkdir -p "$results"
     : >"$results/cases"

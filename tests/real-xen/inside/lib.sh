@@ -68,6 +68,10 @@ gtest() {
     fail "${1##*/}" "exit status $status: $(tail -n 1 "$log")"
 }
 
+# complaints PATTERN: prints the number of kernel messages that match PATTERN. In domain 0, which runs
+# several scenarios and places, ignores those from before the current place.
+complaints() { dmesg | awk -v pattern="$1" '/real-xen: begin / { n = 0 } $0 ~ pattern { n++ } END { print n + 0 }'; }
+
 # tell KEY VALUE, hear KEY: pass messages between a guest and dom0_during, through the guest's data/
 # directory in xenstore. hear waits for the message, up to the scenario's limit. In domain 0,
 # `guest` must be set to the guest's domain ID.

@@ -38,7 +38,7 @@ toolstack() {
     start-xvdc) kill -CONT "$(qemu)" ;;
     sum-xvdb) sum "$(stalled_device)" 128 ;;
     sum-xvdc) sha256sum </tmp/xvdc.img ;;
-    complaints) dmesg | grep -Ec 'BUG|WARNING|Oops|I/O error' || true ;;
+    complaints) complaints 'BUG|WARNING|Oops|I/O error' ;;
     *) return 2 ;;
   esac
 }
