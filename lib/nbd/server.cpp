@@ -225,8 +225,8 @@ asio::awaitable<std::vector<client_statistics>> server::state::clients() {
     if (slot.now == phase::served && slot.thread) places.push_back({slot.client, *slot.thread});
   std::vector<client_statistics> out;
   for (const auto& [weak, thread] : places) {
-    auto take = [&weak = weak]() -> std::optional<client_statistics> {
-      const auto client = weak.lock();
+    auto take = [&watched = weak]() -> std::optional<client_statistics> {
+      const auto client = watched.lock();
       return client ? std::optional(client->statistics()) : std::nullopt;
     };
     auto taken = co_await async::call_on(thread, take);
