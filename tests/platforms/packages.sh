@@ -68,7 +68,7 @@ run_reproducible() {
 
 run_lintian() {
   fresh_root lintian
-  install_inside lintian
+  install_inside lintian passwd
   inside 'useradd --create-home builder && su builder -c "cd /packages && lintian --version &&
     lintian --show-overrides --fail-on error,warning *.changes"'
 }
@@ -94,7 +94,7 @@ run_readme() {
     inside && section == "## Debian packages"' "$top/README.md")
   [[ ${#commands[@]} -eq 3 ]] || fail "the section in the README has ${#commands[@]} lines of commands"
   fresh_root readme
-  install_inside sudo
+  install_inside passwd sudo
   echo 'ALL ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/everyone"
   echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/assume-yes"
   # A person is slower than the server is.
