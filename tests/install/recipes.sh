@@ -15,7 +15,7 @@ fail() {
 }
 
 # Debian's build dependencies, as in packaging/debian/packages.txt, with Fedora's and Alpine's names for them. Alpine's
-# package abuild requires a compiler and pkg-config.
+# package abuild requires a compiler and pkgconf.
 names() {
   cat <<'END_OF_NAMES'
 build-essential       gcc-c++            -
@@ -30,7 +30,7 @@ liburing-dev          liburing-devel     liburing-dev
 libxen-dev            xen-devel          xen-dev
 ninja-build           ninja-build        samurai
 nlohmann-json3-dev    json-devel         nlohmann-json
-pkg-config            pkgconf-pkg-config -
+pkgconf               pkgconf-pkg-config -
 END_OF_NAMES
 }
 
