@@ -128,8 +128,9 @@ std::string manual_page(const command_spec& root, const exit_statuses& statuses,
     title += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   auto page = fmt::format(".TH {} 1 \"\" {} \"User Commands\"\n", roff_quoted(title),
                           roff_quoted(fmt::format("xenpv {}", version)));
-  // No justification and no hyphenation, so that options can be copied verbatim.
-  page += ".nh\n.ad l\n";
+  // No justification and no hyphenation, so that options can be copied verbatim. Since groff 1.23,
+  // each paragraph resets the adjustment to AD.
+  page += ".nh\n.ad l\n.ds AD l\n";
   page += fmt::format(".SH NAME\n{} \\- {}\n", literal(root.name), literal(root.summary));
   page += ".SH SYNOPSIS\n";
   add_synopsis(page, root);

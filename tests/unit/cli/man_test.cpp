@@ -74,19 +74,43 @@ TEST(cli_man, escapes_characters_that_roff_interprets) {
   EXPECT_THAT(out.str(), HasSubstr(".B \"\\-\\-say\\-\\(dqhello\\(dq\"\n\\&.help\n"));
 }
 
-TEST(cli_man, is_accepted_by_groff_without_warnings) {
-  if (std::system("groff --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "needs groff";
-  vault v;
+/// The output of groff, including its messages, for a page.
+std::string groff(const std::string& page, const std::string& options) {
   const auto path = testing::TempDir() + "vault.1";
-  std::ofstream(path) << v.run({"--help-man"}).out;
-  const auto command = "groff -ww -man -Tascii -z '" + path + "' 2>&1";
+  std::ofstream(path) << page;
+  const auto command = "groff -ww -man -Tascii " + options + " '" + path + "' 2>&1";
   std::FILE* pipe = ::popen(command.c_str(), "r");
-  ASSERT_NE(pipe, nullptr);
+  if (pipe == nullptr) return "cannot run groff";
+  std::string out;
   std::array<char, 4096> text{};
-  const auto size = std::fread(text.data(), 1, text.size(), pipe);
+  while (const auto size = std::fread(text.data(), 1, text.size(), pipe))
+    out.append(text.data(), size);
   EXPECT_EQ(::pclose(pipe), 0);
-  EXPECT_EQ(std::string(text.data(), size), "");
   std::remove(path.c_str());
+  return out;
+}
+
+bool has_groff() {
+  return std::system("groff --version >/dev/null 2>&1") == 0;
+}
+
+TEST(cli_man, is_accepted_by_groff_without_warnings) {
+  if (!has_groff()) GTEST_SKIP() << "needs groff";
+  vault v;
+  EXPECT_EQ(groff(v.run({"--help-man"}).out, "-z"), "");
+}
+
+TEST(cli_man, is_not_justified) {
+  if (!has_groff()) GTEST_SKIP() << "needs groff";
+  app program("vault", "keep things");
+  program.root().describe("one two three " + std::string(65, 'x')).action([](std::ostream&) {
+    return exit_code::ok;
+  });
+  std::ostringstream out;
+  std::ostringstream err;
+  const std::vector<std::string> arguments = {"--help-man"};
+  ASSERT_EQ(program.run(arguments, out, err), exit_code::ok);
+  EXPECT_THAT(groff(out.str(), "-P-c"), HasSubstr(" one two three\n"));
 }
 
 }  // namespace
