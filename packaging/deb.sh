@@ -122,7 +122,7 @@ set_version() {
     ! grep -qE "^## ${number//./\\.} \([0-9]{4}-[0-9]{2}-[0-9]{2}\)\$" <<<"$changes"; then
     commit=$(TZ=UTC git -C "$top" log -1 --format=%cd.%h --abbrev=8 --date=format-local:%Y%m%d.%H%M%S)
     upstream_version+=~git$commit
-    [[ $working_tree == no ]] || upstream_version+=+changes
+    [[ $working_tree == no ]] || upstream_version+=+dirty
   fi
   version=$upstream_version-$revision
   # Newer in newer releases, so that packages are replaced when the system is upgraded.
