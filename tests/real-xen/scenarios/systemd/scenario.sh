@@ -32,7 +32,7 @@ provision() {
   if is_second_boot; then modprobe -a nbd xen-evtchn xen-gntalloc xen-gntdev; fi
   systemctl enable $disk_unit $socket_unit
   mkdir -p /data
-  echo "LABEL=data /data ext4 x-systemd.requires=$disk_unit 0 2" >/etc/fstab
+  echo "LABEL=data /data ext4 x-systemd.after=$disk_unit 0 2" >/etc/fstab
   echo 'XENPV_SERVE_OPTIONS=--take' >/etc/default/xenpv-serve-xvdc
   # Shorter than the test, so that the test detects a missing watchdog notification.
   mkdir -p "/etc/systemd/system/$disk_unit.d" "/etc/systemd/system/$serve_unit.d"
@@ -153,6 +153,18 @@ served_disk() {
   check serve.reloaded grep -q reloaded <(journalctl -b -u $serve_unit)
 }
 
+# idle: the server is killed while nothing uses the file system, so that systemd could unmount it. It must
+# not: umount waits for the next server.
+idle() {
+  local pid mount
+  pid=$(property $disk_unit MainPID)
+  mount=$(findmnt -n -o ID /data)
+  head -c 1M /dev/urandom >/data/idle
+  check idle.kill systemctl kill -s KILL --kill-who=main $disk_unit
+  check idle.restarted awaits 30 restarted $disk_unit "$pid"
+  same idle.mount "$(findmnt -n -o ID /data)" "$mount"
+}
+
 killed() {
   local pid
   pid=$(property $serve_unit MainPID)
@@ -200,6 +212,7 @@ first_boot() {
   check first.mount findmnt -n /data || { tail -n 80 "$results/boot.journal" && return 1; }
   mounted_disk
   served_disk
+  idle
   killed
   ask over
   saved
