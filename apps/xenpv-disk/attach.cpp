@@ -95,6 +95,18 @@ open_drivers open_driver(const attach_options& options, const std::optional<kept
   return out;
 }
 
+/// Throws `failure` if no suitable driver is loaded. Called first, so that the error is the only
+/// message.
+void require_driver(const attach_options& options) {
+  const auto required = required_driver(options).value();
+  const bool may_be_ublk = required == device_driver::ublk || !required;
+  if (may_be_ublk && ublk::is_loaded()) return;
+  if (required == device_driver::ublk)
+    (void)ublk::open_driver();
+  else
+    (void)nbd::kernel_driver::open();
+}
+
 /// One attachment, from the creation of the device to its removal.
 class attached_disk {
  public:
@@ -211,10 +223,10 @@ disk_service prepare(const attach_options& options, const claimed_disk& claimed,
 }
 
 cli::exit_code attach(const attach_options& options, std::ostream& out) {
-  required_driver(options).value();
   background_start start;
   if (options.background) start = start_in_background(out);
   if (start.outcome) return *start.outcome;
+  require_driver(options);
   protect_server(served_for::kernel);
   auto settings = options.server;
   settings.confined = options.confined;

@@ -32,7 +32,7 @@ time.sleep(1000)' "$here" "$socket" "$dir/flooded" &
 # SIGTERM while a client writes: all answered writes must be on the disk.
 for over in unix tcp; do
   serve xvdb --unix "$socket" --tcp 127.0.0.1:0
-  read -r _ _ port _ < <(tail -1 "$dir/out")
+  read -r _ _ port _ < <(grep "^nbd-client 127" "$dir/out")
   address="unix:$socket"
   [ "$over" = tcp ] && address="tcp:127.0.0.1:$port"
   output=$(python3 "$here/nbd_drain.py" write "$address" xvdb "$dir/record" "$server" 2>&1) ||
