@@ -294,6 +294,7 @@ void confinement::apply() {
     log().info("the server keeps root's user ID, so it cannot reconnect to a log daemon");
     flush_log(log_limit);
     needs.syslog = false;
+    needs.lost_syslog = true;
   }
   const auto summary = sandbox::drop_privileges(s.identity_.user);
   if (s.mode_ == filter_mode::on) {

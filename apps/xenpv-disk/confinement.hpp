@@ -30,6 +30,7 @@ struct confinement_needs {
   bool kernel_device = false;  ///< attach
   bool ublk_device = false;    ///< set by confinement::use_ublk_device()
   bool syslog = false;         ///< it also logs to the log daemon
+  bool lost_syslog = false;    ///< likewise, but it cannot reconnect; set by confinement::apply()
   bool swap = false;           ///< its helpers must not wait for the disk either
 };
 

@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 #include <linux/vm_sockets.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
@@ -67,6 +68,11 @@ sandbox::call_policy calls_of_a_server(const confinement_needs& needs) {
   const bool connects = needs.syslog || connects_to_xenstored();
   if (connects || std::getenv("NOTIFY_SOCKET") != nullptr) out.allow("socket", {unix_family});
   if (connects) out.allow("connect");
+  // The log reconnects for each message; this is not worth a report.
+  if (needs.lost_syslog && !connects) {
+    out.fail("connect", EACCES);
+    if (std::getenv("NOTIFY_SOCKET") == nullptr) out.fail("socket", EACCES, {unix_family});
+  }
   // The memory of a simulated guest, and the sockets to its host.
   if (std::getenv("XENPV_SIM_DIR") != nullptr)
     out.allow_all({"memfd_create", "connect"}).allow_socket(AF_UNIX);
