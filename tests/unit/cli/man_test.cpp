@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -76,7 +77,7 @@ TEST(cli_man, escapes_characters_that_roff_interprets) {
 
 /// The output of groff, including its messages, for a page.
 std::string groff(const std::string& page, const std::string& options) {
-  const auto path = testing::TempDir() + "vault.1";
+  const auto path = testing::TempDir() + "vault-" + std::to_string(::getpid()) + ".1";
   std::ofstream(path) << page;
   const auto command = "groff -ww -man -Tascii " + options + " '" + path + "' 2>&1";
   std::FILE* pipe = ::popen(command.c_str(), "r");
