@@ -1,5 +1,5 @@
 // Command lines, with one argument per line: each command exits with a documented status, and an
-// error message is one line that names the program.
+// error message names the program or is a JSON object.
 #include <cstdint>
 #include <cstdlib>
 #include <sstream>
@@ -42,6 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::ostringstream err;
   const auto status = app.run(arguments, out, err);
   require(status == exit_code::ok || status == exit_code::usage);
-  require((status == exit_code::usage) == err.str().starts_with("p: "));
+  // With --log json, it is a JSON object.
+  const auto message = err.str();
+  const bool is_error = message.starts_with("p: ") || message.starts_with("{");
+  require((status == exit_code::usage) == is_error);
   return 0;
 }
