@@ -16,6 +16,7 @@
 #include "async/nursery.hpp"
 #include "async/signal.hpp"
 #include "ublk/device_name.hpp"
+#include "ublk/leftovers.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
@@ -128,12 +129,11 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     changed_.notify();
     async::nursery watch(control_executor_);
     watch.spawn(fail_when_stalled());
-    if (!is_read_only())
-      co_await try_command([this] { control_->write_back(index()); },
-                           "some written data may not have reached the disk");
-    co_await try_command([this] { control_->stop(index()); }, "detach it with xenpv-disk detach");
-    watch.cancel();
-    co_await watch.join();
+    auto end_watch = [&] {
+      watch.cancel();
+      return watch.join();
+    };
+    co_await async::finally(stop_device(), end_watch);
     co_await finish_stop();
   }
 
@@ -173,7 +173,9 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     request.ublksrv_flags = options_.token;
     if (options_.index) request.dev_id = *options_.index;
     params_ = params_for(geometry_, options_.read_only, plan_).value();
-    co_await on_commands([this] { remove_dead(); });
+    const auto deadline = steady_clock::now() + options_.takeover_limit;
+    while (!co_await on_commands([this] { return remove_leftovers(*driver_, options_.token); }))
+      co_await pause_until(deadline, "create a ublk device");
     info_ = co_await on_commands([this, request] { return driver_->add(request); });
     is_added_ = true;
     plan_.queues = info_.nr_hw_queues;
@@ -182,22 +184,6 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
     co_await open_queues();
     co_await with_start_limit([this] { driver_->start(index(), options_.process); });
     log().debug("{}: created, {} queues of {} requests", path(), plan_.queues, plan_.depth);
-  }
-
-  /// A device without f_user_recovery loses its block device with its server, but not its number.
-  /// Throws `failure` if the disk has another device: its users may have cached data.
-  void remove_dead() {
-    for (const auto number : driver_->device_numbers()) {
-      const auto found = driver_->get_info(number);
-      if (!found || found->ublksrv_flags != options_.token) continue;
-      if (found->state != device_state::dead)
-        throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                      "create a ublk device",
-                      fmt::format("a previous server of the disk left {} behind; detach it first",
-                                  device_path(number)));
-      log().info("/dev/ublkc{}: a killed server left it behind; removing it", number);
-      driver_->remove(number);
-    }
   }
 
   asio::awaitable<void> take_over(std::uint32_t number) {
@@ -328,6 +314,13 @@ class attachment::implementation : public std::enable_shared_from_this<attachmen
   }
 
   // ---- the end
+
+  asio::awaitable<void> stop_device() {
+    if (!is_read_only())
+      co_await try_command([this] { control_->write_back(index()); },
+                           "some written data may not have reached the disk");
+    co_await try_command([this] { control_->stop(index()); }, "detach it with xenpv-disk detach");
+  }
 
   [[nodiscard]] bool all_ended() const {
     return std::ranges::all_of(queues_, [](const served_queue& queue) { return queue.ended; });

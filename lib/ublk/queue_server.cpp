@@ -94,10 +94,7 @@ void queue_server::serve(slot& s) {
 
 queue_server::memory_search queue_server::find_memory(slot& s) {
   const auto length = s.operation.length;
-  if (auto leased = device_.try_lease(s.operation.offset, length)) {
-    s.leased = *std::move(leased);
-    return memory_search::found;
-  }
+  if (device_.try_lease(s.leased, s.operation.offset, length)) return memory_search::found;
   if (fits(length, device_.pages()->size())) return memory_search::must_wait;
   s.copy.reset(new (std::nothrow) std::byte[static_cast<std::size_t>(length)]);
   if (!s.copy) return memory_search::failed;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "async/nursery.hpp"
+#include "attachment_rig.hpp"
 #include "played_kernel.hpp"
 #include "unit/async/run_coroutine.hpp"
 #include "unit/nbd/fake_device.hpp"
@@ -27,89 +28,10 @@
 namespace xenpv::ublk::test {
 namespace {
 
-using async::test::run;
-using nbd::test::fake_device;
-using nbd::test::fake_options;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using namespace std::chrono_literals;
-
-class attachment_rig {
- public:
-  explicit attachment_rig(std::size_t queues = 2, fake_options settings = {})
-      : device(std::vector<asio::any_io_executor>(queues,
-                                                  asio::any_io_executor(context.get_executor())),
-               settings) {
-    options.token = 0x5EED;
-    options.process = 4711;
-    options.start_limit = 10s;
-    options.drain_limit = 10s;
-    options.takeover_limit = 10s;
-    geometry = device.queue(0).shape();
-  }
-  ~attachment_rig() {
-    for (std::size_t i = 0; i < device.queue_count(); ++i)
-      device.queue(i).answer_all();
-    async::test::run_until_dry(context);
-  }
-  attachment_rig(const attachment_rig&) = delete;
-  attachment_rig& operator=(const attachment_rig&) = delete;
-
-  attachment& make() {
-    attached.emplace(context.get_executor(), device, geometry, driver, options);
-    return *attached;
-  }
-  /// Runs `story` while the attachment runs, and then ends the attachment with stop().
-  void serve(std::function<asio::awaitable<void>()> story) {
-    run(context, serving(std::move(story)));
-  }
-  std::string failure_of(asio::awaitable<void> body) {
-    try {
-      run(context, std::move(body));
-    } catch (const failure& problem) {
-      return problem.what();
-    }
-    return "no failure";
-  }
-  /// Lets the event loop work until the request is done.
-  asio::awaitable<void> finished(std::shared_ptr<user_request> request) {
-    while (!request->is_done)
-      co_await turn();
-  }
-  asio::awaitable<void> turn() { co_await asio::post(context, asio::use_awaitable); }
-  [[nodiscard]] played_device& kernel(std::size_t index = 0) { return *driver->devices.at(index); }
-
-  [[nodiscard]] std::uint64_t kernel_sectors() {
-    const std::lock_guard lock(kernel().mutex);
-    return kernel().parameters.basic.dev_sectors;
-  }
-
-  asio::io_context context{1};
-  fake_device device;
-  blk::geometry geometry;
-  std::shared_ptr<played_driver> driver = std::make_shared<played_driver>();
-  attachment_options options;
-  std::optional<attachment> attached;
-
- private:
-  asio::awaitable<void> serving(std::function<asio::awaitable<void>()> story) {
-    auto& made = make();
-    co_await made.start();
-    async::nursery tasks(context.get_executor());
-    tasks.spawn(made.run());
-    std::exception_ptr problem;
-    try {
-      co_await story();
-    } catch (...) {
-      problem = std::current_exception();
-    }
-    co_await made.stop();
-    co_await tasks.join();
-    if (problem) std::rethrow_exception(problem);
-  }
-};
 
 TEST(ublk_attachment, creates_starts_stops_and_removes_a_device_in_this_order) {
   attachment_rig rig;
@@ -162,35 +84,6 @@ TEST(ublk_attachment, creates_a_device_with_the_requested_number) {
     }
     EXPECT_THAT(problem, HasSubstr("file exists"));
   });
-}
-
-void leave_device(played_driver& driver, std::uint64_t token, device_state state) {
-  dev_info left;
-  left.ublksrv_flags = token;
-  const auto number = driver.add(left).dev_id;
-  driver.devices[number]->info.state = state;
-}
-
-TEST(ublk_attachment, removes_what_a_killed_server_of_the_disk_left_behind) {
-  attachment_rig rig;
-  leave_device(*rig.driver, 0x5EED, device_state::dead);
-  leave_device(*rig.driver, 0xF00D, device_state::dead);
-  leave_device(*rig.driver, 0xF00D, device_state::quiesced);
-  rig.serve([]() -> asio::awaitable<void> { co_return; });
-  EXPECT_EQ(rig.driver->devices[0], nullptr);
-  EXPECT_NE(rig.driver->devices[1], nullptr) << "it is of another disk";
-  EXPECT_NE(rig.driver->devices[2], nullptr) << "it is of another disk";
-}
-
-TEST(ublk_attachment, does_not_create_a_second_device_for_a_disk) {
-  for (const auto state : {device_state::quiesced, device_state::live, device_state::fail_io}) {
-    attachment_rig rig;
-    leave_device(*rig.driver, 0x5EED, state);
-    EXPECT_THAT(rig.failure_of(rig.make().start()),
-                HasSubstr("a previous server of the disk left /dev/ublkb0 behind; detach it"));
-    EXPECT_NE(rig.driver->devices[0], nullptr);
-    EXPECT_EQ(rig.driver->devices.size(), 1U);
-  }
 }
 
 TEST(ublk_attachment, uses_as_many_queues_as_the_kernel_grants) {
