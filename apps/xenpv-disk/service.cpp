@@ -105,9 +105,20 @@ asio::awaitable<std::uint64_t> count_completed(disk_server& server) {
   co_return out;
 }
 
-/// Closes the disks if none completes a request for `timeout`, so that a stalled backend does not
-/// delay the shutdown. Cancelled when all requests have completed.
+/// Closes the disks after `timeout`. Cancelled when all requests have completed.
 asio::awaitable<void> give_up_backends(disk_server& server, std::chrono::nanoseconds timeout) {
+  asio::steady_timer timer(server.runtime.control(), timeout);
+  co_await timer.async_wait(asio::use_awaitable);
+  async::nursery tasks(server.runtime.control());
+  for (auto& disk : server.disks)
+    tasks.spawn(give_up_backend(disk));
+  co_await tasks.join();
+}
+
+/// Closes the disks once none has completed a request for `timeout`, so that a stalled backend does
+/// not delay the shutdown. Cancelled when all requests have completed.
+asio::awaitable<void> give_up_stalled_backends(disk_server& server,
+                                               std::chrono::nanoseconds timeout) {
   asio::steady_timer timer(server.runtime.control());
   auto before = co_await count_completed(server);
   for (;;) {
@@ -116,10 +127,7 @@ asio::awaitable<void> give_up_backends(disk_server& server, std::chrono::nanosec
     const auto now = co_await count_completed(server);
     if (now == std::exchange(before, now)) break;
   }
-  async::nursery tasks(server.runtime.control());
-  for (auto& disk : server.disks)
-    tasks.spawn(give_up_backend(disk));
-  co_await tasks.join();
+  co_await give_up_backends(server, {});
 }
 
 /// Returns the error, if there was one. It has been logged.
@@ -271,8 +279,8 @@ asio::awaitable<void> serve_until_stopped(disk_server& server, endpoints sockets
   log().info("{}: stopping: {}", server.name, reason);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
   sockets.remove_sockets();
-  tasks.spawn(
-      run_part(give_up_backends(server, nbd::server_options{}.drain_limit + backend_grace), stop));
+  const auto limit = nbd::server_options{}.drain_limit + backend_grace;
+  tasks.spawn(run_part(give_up_stalled_backends(server, limit), stop));
   // A second signal is still handled while the service stops.
   if (work.before_stop) co_await work.before_stop();
   const auto is_alive_disk = [](const served_disk& disk) { return is_alive(disk.device.state()); };
