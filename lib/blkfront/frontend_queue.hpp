@@ -164,7 +164,10 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<sector_locks> locks_;
 
   turn_state turn_ = turn_state::none;
-  async::batch_task turn_at_end_of_batch_{[this] { turn_if_due(); }};
+  async::batch_task turn_at_end_of_batch_{[this] {
+    const auto self = shared_from_this();  // a completion may drop the last reference
+    turn_if_due();
+  }};
   bool turn_posted_ = false;
   bool turn_due_ = false;  ///< there may be requests to send since the last turn()
   bool failure_reported_ = false;
