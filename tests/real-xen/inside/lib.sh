@@ -31,6 +31,26 @@ check() {
   fi
 }
 
+# status_of COMMAND...: prints the exit status; the output is in status.log.
+status_of() {
+  local status=0
+  "$@" >"$results/status.log" 2>&1 || status=$?
+  cat "$results/status.log" >&2
+  echo "$status"
+}
+
+# says NAME PATTERN: checks that the output of the last status_of matches PATTERN.
+says() {
+  check "$1" grep -Eq -- "$2" "$results/status.log"
+}
+
+# partition DEVICE: creates one primary partition of 16 MiB at offset 1 MiB. The other entries of the
+# partition table must be empty.
+partition() {
+  printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
+  printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
+}
+
 # same NAME ONE OTHER: passes if both texts are equal and not empty.
 same() {
   if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "'$2' differs from '$3'"; fi

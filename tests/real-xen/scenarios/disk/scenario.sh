@@ -40,19 +40,6 @@ sum() { # DEVICE MIB
   dd if="$1" bs=1M count="$2" iflag=direct status=none | md5sum
 }
 
-# status_of COMMAND...: prints the exit status; the output is in status.log.
-status_of() {
-  local status=0
-  "$@" >"$results/status.log" 2>&1 || status=$?
-  cat "$results/status.log" >&2
-  echo "$status"
-}
-
-# says NAME PATTERN: checks that the output of the last status_of matches PATTERN.
-says() {
-  check "$1" grep -Eq -- "$2" "$results/status.log"
-}
-
 # fill NAME DEVICE DIRECTORY: creates a file system with a copy of DIRECTORY, unmounts the file
 # system and checks it.
 fill() {
@@ -139,12 +126,6 @@ resized() {
   seen=$(sum "$device" 192)
   check resize.detach xenpv-disk detach "$device"
   same resize.sum "$seen" "$(ask sum /dev/loop1 192)"
-}
-
-# Creates one primary partition of 16 MiB at offset 1 MiB.
-partition() {
-  printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
-  printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
 }
 
 without_flush() {

@@ -28,19 +28,6 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# status_of COMMAND...: prints the exit status; the output is in status.log.
-status_of() {
-  local status=0
-  "$@" >"$results/status.log" 2>&1 || status=$?
-  cat "$results/status.log" >&2
-  echo "$status"
-}
-
-# says NAME PATTERN: checks that the output of the last status_of matches PATTERN.
-says() {
-  check "$1" grep -Eq -- "$2" "$results/status.log"
-}
-
 is_bound() { [[ -e /sys/bus/xen/drivers/vbd/vbd-$1 ]]; }
 
 names() {

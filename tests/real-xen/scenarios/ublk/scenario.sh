@@ -59,13 +59,6 @@ attach() {
   server=$(xenpv-disk status --json | jq '.disks[0].pid')
 }
 
-status_of() {
-  local status=0
-  "$@" >"$results/status.log" 2>&1 || status=$?
-  cat "$results/status.log" >&2
-  echo "$status"
-}
-
 process_status() { awk -v name="$2:" '$1 == name { print $2 }' "/proc/$1/status"; }
 
 # In `auto`, the driver that is loaded is used. The server has no privileges left.
@@ -85,7 +78,7 @@ with_flush() {
   check flush.mount mount "$device" $mount_point
   check flush.copy cp -a "$xen_directory" $mount_point/
   value detach.mounted "$(status_of xenpv-disk detach "$device")"
-  check detach.mounted_message grep -q "it is mounted on $mount_point" "$results/status.log"
+  says detach.mounted_message "it is mounted on $mount_point"
   sync
   check flush.umount umount $mount_point
   check flush.fsck e2fsck -fn "$device"
@@ -122,18 +115,11 @@ resized() {
   same resized.sum "$seen" "$(ask sum /dev/loop1 32 160)"
 }
 
-# Creates one primary partition of 16 MiB at offset 1 MiB.
-partition() {
-  printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
-  printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
-}
-
 without_flush() {
   local seen
   attach plain xvdd --take || return
   value plain.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
   dd if=/dev/urandom of="$device" bs=64K count=1024 oflag=direct status=none
-  # The other entries of the partition table must be empty.
   dd if=/dev/zero of="$device" bs=4K count=1 oflag=direct status=none
   partition "$device"
   sync
@@ -188,7 +174,7 @@ replaced() {
 # No other server can write to the disk while its file system is mounted.
 guarded() {
   value guarded.serve "$(status_of xenpv-disk serve xvdb)"
-  check guarded.message grep -q 'already served by process' "$results/status.log"
+  says guarded.message 'already served by process'
 }
 
 kept_and_saved() {
