@@ -148,19 +148,32 @@ void refuse_if_used(const target& device) {
   refuse_if_claimed(device);
 }
 
+/// Returns a check of whether the kernel has released the device.
+std::function<bool()> make_release_check(const kernel_device& device) {
+  const auto index = device.index;
+  if (device.driver == device_driver::ublk) {
+    auto driver = ublk::open_driver();
+    const auto before = driver->get_info(index);
+    // Another server may have been given the number.
+    return [driver, index, token = before ? before->ublksrv_flags : 0] {
+      const auto found = driver->get_info(index);
+      return !found || found->ublksrv_flags != token;
+    };
+  }
+  auto driver = std::make_shared<nbd::kernel_driver>(nbd::kernel_driver::open());
+  return [driver, index] { return !driver->is_connected(index).value_or(false); };
+}
+
 /// Stops a ublk device. Its server, if there is one, then removes it.
 void remove_ublk_device(const target& device) {
   const auto driver = ublk::open_driver();
   const auto index = device.device.index;
   const auto before = driver->get_info(index);
   if (!before) return;
+  const auto is_released = make_release_check(device.device);
   driver->stop(index);
-  const auto is_removed = [&] {
-    const auto found = driver->get_info(index);
-    return !found || found->ublksrv_flags != before->ublksrv_flags;
-  };
   const bool has_server = before->state == ublk::device_state::live;
-  if (has_server && wait_until(is_removed, probe_limit)) return;
+  if (has_server && wait_until(is_released, probe_limit)) return;
   driver->remove(index);
 }
 
@@ -215,22 +228,6 @@ void disconnect(const target& device) {
   if (size > 0)
     throw failure(error{make_error_code(errc::lost_connection),
                         std::string(problem, static_cast<std::size_t>(size))});
-}
-
-/// Returns a function that tells whether the kernel has released the device.
-std::function<bool()> make_release_check(const kernel_device& device) {
-  const auto index = device.index;
-  if (device.driver == device_driver::ublk) {
-    auto driver = ublk::open_driver();
-    const auto before = driver->get_info(index);
-    // Another server may have been given the number.
-    return [driver, index, token = before ? before->ublksrv_flags : 0] {
-      const auto found = driver->get_info(index);
-      return !found || found->ublksrv_flags != token;
-    };
-  }
-  auto driver = std::make_shared<nbd::kernel_driver>(nbd::kernel_driver::open());
-  return [driver, index] { return !driver->is_connected(index).value_or(false); };
 }
 
 /// Waits until the device can be connected again and the disk can be served again.

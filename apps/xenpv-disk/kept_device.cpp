@@ -58,16 +58,12 @@ cli::json to_json(const kept_device& kept) {
 }
 
 kept_device parse(std::istream& file, const std::string& path) {
-  std::string problem;
   try {
     return from_json(cli::json::parse(file));
-  } catch (const nlohmann::json::exception& invalid) {
-    problem = invalid.what();
-  } catch (const failure& invalid) {
-    problem = invalid.what();
+  } catch (const std::exception& problem) {
+    throw failure(make_error_code(errc::invalid_argument), fmt::format("read {}", path),
+                  fmt::format("{}; detach the device and remove the file", problem.what()));
   }
-  throw failure(make_error_code(errc::invalid_argument), fmt::format("read {}", path),
-                fmt::format("{}; detach the device and remove the file", problem));
 }
 
 /// True if the kernel device with this index is still the recorded one.

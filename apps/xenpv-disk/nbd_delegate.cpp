@@ -24,36 +24,37 @@ class helper_delegate final : public nbd::kernel_delegate {
       : helper_(std::move(helper)) {}
 
   std::uint32_t connect(const nbd::kernel_device_config& config) override {
-    const auto outcome = ask(helper_operation::connect_device,
-                             {config.size, config.block_size, config.flags,
-                              static_cast<std::uint64_t>(config.timeout.count()),
-                              static_cast<std::uint64_t>(config.dead_timeout.count())},
-                             config.sockets);
+    const auto outcome = helper_->ask(helper_operation::connect_device,
+                                      {config.size, config.block_size, config.flags,
+                                       static_cast<std::uint64_t>(config.timeout.count()),
+                                       static_cast<std::uint64_t>(config.dead_timeout.count())},
+                                      config.sockets);
     return static_cast<std::uint32_t>(outcome.value);
   }
   void resize(std::uint64_t size, std::uint32_t block_size) override {
-    ask(helper_operation::resize_device, {size, block_size});
+    helper_->ask(helper_operation::resize_device, {size, block_size});
   }
   void replace_sockets(const std::vector<int>& sockets,
                        const nbd::device_timeouts& timeouts) override {
-    ask(helper_operation::replace_sockets,
-        {seconds_or_none(timeouts.request), seconds_or_none(timeouts.dead)}, sockets);
+    helper_->ask(helper_operation::replace_sockets,
+                 {seconds_or_none(timeouts.request), seconds_or_none(timeouts.dead)}, sockets);
   }
-  void disconnect() override { ask(helper_operation::disconnect_device, {}); }
+  void disconnect() override { helper_->ask(helper_operation::disconnect_device, {}); }
   std::optional<bool> is_connected() override {
     constexpr std::uint64_t missing = 2;
-    const auto state = ask(helper_operation::query_device, {}).value;
+    const auto state = helper_->ask(helper_operation::query_device, {}).value;
     if (state == missing) return std::nullopt;
     return state == 1;
   }
   unique_fd open_device(bool write_back) override {
-    return std::move(ask(helper_operation::open_device, {write_back ? 1U : 0U}).descriptor);
+    return std::move(
+        helper_->ask(helper_operation::open_device, {write_back ? 1U : 0U}).descriptor);
   }
   void limit_requests(std::chrono::milliseconds limit) override {
-    ask(helper_operation::limit_requests, {static_cast<std::uint64_t>(limit.count())});
+    helper_->ask(helper_operation::limit_requests, {static_cast<std::uint64_t>(limit.count())});
   }
   void prepare_queue(std::uint32_t kilobytes) override {
-    ask(helper_operation::prepare_queue, {kilobytes});
+    helper_->ask(helper_operation::prepare_queue, {kilobytes});
   }
   /// Does not wait: the control thread must not depend on a request that waits for the kernel.
   void enlarge_buffer(int socket) override {
@@ -65,14 +66,6 @@ class helper_delegate final : public nbd::kernel_delegate {
   }
 
  private:
-  sandbox::helper_outcome ask(helper_operation operation, std::array<std::uint64_t, 5> numbers,
-                              const std::vector<int>& descriptors = {}) {
-    sandbox::helper_request request;
-    request.operation = operation;
-    request.numbers = numbers;
-    return helper_->ask(request, descriptors);
-  }
-
   std::shared_ptr<sandbox::root_helper> helper_;
 };
 

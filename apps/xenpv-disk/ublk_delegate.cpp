@@ -20,26 +20,20 @@ class ublk_delegate final : public ublk::device_control {
   explicit ublk_delegate(std::shared_ptr<sandbox::root_helper> helper)
       : helper_(std::move(helper)) {}
 
-  void stop(std::uint32_t) override { ask(helper_operation::stop_device, {}); }
-  void remove(std::uint32_t) override { ask(helper_operation::remove_device, {}); }
+  void stop(std::uint32_t) override { helper_->ask(helper_operation::stop_device, {}); }
+  void remove(std::uint32_t) override { helper_->ask(helper_operation::remove_device, {}); }
   void update_size(std::uint32_t, std::uint64_t sectors) override {
-    ask(helper_operation::resize_device, {sectors * ublk::sector_bytes, ublk::sector_bytes});
+    helper_->ask(helper_operation::resize_device,
+                 {sectors * ublk::sector_bytes, ublk::sector_bytes});
   }
   /// A child of the helper writes back, so that meanwhile the helper can stop the device.
   void write_back(std::uint32_t index) override {
-    device_opening opening(ask(helper_operation::open_device, {1}).descriptor);
+    device_opening opening(helper_->ask(helper_operation::open_device, {1}).descriptor);
     if (const int code = opening.outcome(); code != 0)
       throw_errno(code, fmt::format("write back {}", ublk::device_path(index)));
   }
 
  private:
-  sandbox::helper_outcome ask(helper_operation operation, std::array<std::uint64_t, 5> numbers) {
-    sandbox::helper_request request;
-    request.operation = operation;
-    request.numbers = numbers;
-    return helper_->ask(request);
-  }
-
   std::shared_ptr<sandbox::root_helper> helper_;
 };
 

@@ -8,6 +8,9 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <functional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "async/blocking_calls_thread.hpp"
@@ -146,11 +149,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       else
         prepare_kernel_queue(index_, kilobytes, options_.root);
     };
-    try {
-      co_await on_worker(prepare);
-    } catch (const failure& problem) {
-      log().warn("{}: {}: the kernel splits large requests", path_, problem.what());
-    }
+    co_await try_on_worker(prepare, "the kernel splits large requests");
   }
 
   /// Runs on the control thread instead of the worker: without a delegate, /sys/block/nbdN/pid
@@ -224,17 +223,22 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       else
         limit_kernel_requests(index_, limit, options_.root);
     };
-    try {
-      co_await on_worker(write);
-    } catch (const failure& problem) {
-      log().warn("{}: {}: {}", path_, problem.what(), consequence);
-    }
+    co_await try_on_worker(write, consequence);
   }
 
   /// Runs `ask` on the worker thread because `ask` may wait for I/O that this process serves.
   template <class Function>
   asio::awaitable<std::invoke_result_t<Function&>> on_worker(Function ask) {
     return async::call_on(worker_->get_executor(), std::move(ask));
+  }
+
+  /// Changes a setting without which the device still works. A failure has this `consequence`.
+  asio::awaitable<void> try_on_worker(std::function<void()> change, std::string_view consequence) {
+    try {
+      co_await on_worker(std::move(change));
+    } catch (const failure& problem) {
+      log().warn("{}: {}: {}", path_, problem.what(), consequence);
+    }
   }
 
   [[nodiscard]] bool geometry_changed() const {

@@ -19,7 +19,7 @@ constexpr std::uint64_t largest_limit = 2147483647;
 /// NBD's limit, 32 MiB.
 constexpr std::uint64_t largest_request_kib = 32768;
 
-/// What an operation is about.
+/// The object of an operation.
 enum class operation_object {
   helper,       ///< the helper itself; permitted in both roles
   guest,        ///< the resources of role `guest`

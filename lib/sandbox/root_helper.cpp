@@ -230,6 +230,15 @@ helper_outcome root_helper::ask(const helper_request& request,
   return exchange(request, descriptors);
 }
 
+helper_outcome root_helper::ask(helper_operation operation,
+                                const std::array<std::uint64_t, 5>& numbers,
+                                const std::vector<int>& descriptors) {
+  helper_request request;
+  request.operation = operation;
+  request.numbers = numbers;
+  return ask(request, descriptors);
+}
+
 std::optional<helper_outcome> root_helper::try_ask(const helper_request& request,
                                                    const std::vector<int>& descriptors) {
   const std::unique_lock lock(mutex_, std::try_to_lock);

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -52,6 +53,9 @@ class root_helper {
   /// Sends a request with duplicates of `descriptors` and waits for the reply. Throws the helper's
   /// error, or errc::lost_connection if the helper has ended.
   helper_outcome ask(const helper_request& request, const std::vector<int>& descriptors = {});
+  /// The same, with an operation that needs only numbers and descriptors.
+  helper_outcome ask(helper_operation operation, const std::array<std::uint64_t, 5>& numbers = {},
+                     const std::vector<int>& descriptors = {});
   /// Like ask(), but returns nullopt instead of waiting for another thread's request.
   std::optional<helper_outcome> try_ask(const helper_request& request,
                                         const std::vector<int>& descriptors = {});
